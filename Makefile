@@ -1,0 +1,46 @@
+# The verbs a person types. `make` alone lists them.
+SHELL := /bin/sh
+PYTHON ?= python3
+export PYTHON
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup tools demo test lint format bench lock clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: ## virtual environment and packages, from requirements.lock
+	@tools/setup.sh
+
+tools: setup ## build the command-line tools the rehearsal needs, into the per-user cache
+	@$(BIN)/trainyard local tools
+
+demo: setup ## rehearse the platform, train on it, interrupt the training, resume it
+	@$(BIN)/trainyard demo
+
+test: tools ## unit, rehearsal and trainer tests
+	@$(BIN)/python -m pytest
+
+lint: setup ## format, lint, types, import direction
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/ty check
+	@$(BIN)/lint-imports
+
+format: setup ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: tools ## measure what docs/benchmarks.md states: a table, and JSON in .trainyard/bench/
+	@$(BIN)/python -m benchmarks
+
+lock: setup ## resolve requirements.lock anew
+	@$(BIN)/uv pip compile pyproject.toml --extra rehearsal --group dev --group bench --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-package trainer --custom-compile-command "make lock" \
+		--quiet --output-file requirements.lock
+
+clean: ## stop what runs here, remove what runs left and the virtual environment
+	@if [ -x $(BIN)/trainyard ]; then $(BIN)/trainyard local down --all; fi
+	rm -rf .trainyard .venv build dist *.egg-info training_images/trainer/*.egg-info training_images/trainer/build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,271 @@
+"""The real Pulumi engine, run against an emulated account: its environment, its plugins, and what it reports.
+
+An `Engine` runs the literal `pulumi` command on an unmodified project. Nothing of the user's Pulumi or AWS configuration
+reaches it: PULUMI_HOME, state backend, passphrase and credentials are the rehearsal's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainyard.local.process import ENGINE_PID_VARIABLE, die_with_parent
+
+Event = dict[str, Any]
+ACCOUNT_ID = "123456789012"
+
+
+class EngineError(Exception):
+    """The engine ended without success; the message is what it said."""
+
+    def __init__(self, message: str, result: Result) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass
+class Result:
+    """What one run of the engine did."""
+
+    operation: str
+    exit_status: int = 0
+    seconds: float = 0.0
+    changes: dict[str, int] = field(default_factory=dict)
+    """Resources by what happened to them (`create`, `update`, `same`, `delete`, `replace`, …)."""
+    policies: dict[str, int] = field(default_factory=dict)
+    """Policy packs that ran, with the number of rules in each."""
+    violations: list[dict[str, str]] = field(default_factory=list)
+    """Policy findings: `policy`, `level`, `urn`, `message`."""
+    errors: list[str] = field(default_factory=list)
+    steps: list[tuple[str, str]] = field(default_factory=list)
+    """(operation, URN) of each resource step that changed something or would."""
+
+
+class Engine:
+    """Runs `pulumi` for one stack of one project.
+
+    `home` holds all that the runs leave: plugins, state, events and the copy of the stack's configuration.
+    """
+
+    def __init__(self, pulumi: Path, project: Path, stack: str, home: Path, endpoint: str, config: Path | None = None) -> None:
+        self.pulumi = pulumi
+        self.project = project
+        self.stack = stack
+        self.home = home
+        self.endpoint = endpoint
+        self.config_file = home / f"Pulumi.{stack}.yaml"
+        self.events_file = home / "events.jsonl"
+        for folder in ("pulumi-home", "state", "temp"):
+            (home / folder).mkdir(parents=True, exist_ok=True)
+        # `stack init` and `-c` write into the stack's file (an encryption salt): they get a copy.
+        if config is not None:
+            self.config_file.write_bytes(config.read_bytes())
+        elif not self.config_file.exists():
+            self.config_file.write_text("{}\n")
+        install_plugins(home)
+
+    def environment(self) -> dict[str, str]:
+        """Environment of the engine: the caller's, less all of its Pulumi and AWS settings, plus the rehearsal's."""
+        mine = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "AWS_"))}
+        mine.update(emulated_aws_environment(self.endpoint))
+        mine.update(
+            PULUMI_HOME=str(self.home / "pulumi-home"),
+            PULUMI_BACKEND_URL=f"file://{self.home / 'state'}",
+            PULUMI_CONFIG_PASSPHRASE="rehearsal",
+            PULUMI_SKIP_UPDATE_CHECK="true",
+            PULUMI_DEBUG_COMMANDS="true",  # the flag --event-log is one of them
+            PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION="true",
+            PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS="true",
+            GRPC_ENABLE_FORK_SUPPORT="0",  # the language host's children exec at once; gRPC would warn at each fork
+            TMPDIR=str(self.home / "temp"),
+        )
+        return mine
+
+    def ensure_stack(self) -> None:
+        """Create the stack in the state backend unless it is there.
+
+        `pulumi stack init` writes an encryption salt into the stack's file, so it runs in a folder of its own with a
+        project of the same name, and the salt goes into the rehearsal's copy of the configuration.
+        """
+        listed = json.loads(self._plain("stack", "ls", "--json"))
+        if self.stack in [entry["name"].split("/")[-1] for entry in listed]:
+            return
+        with tempfile.TemporaryDirectory(dir=self.home / "temp") as folder:
+            name = yaml.safe_load((self.project / "Pulumi.yaml").read_text())["name"]
+            Path(folder, "Pulumi.yaml").write_text(yaml.safe_dump({"name": name, "runtime": "python"}))
+            self._plain("stack", "init", self.stack, directory=Path(folder))
+            salted = yaml.safe_load(Path(folder, f"Pulumi.{self.stack}.yaml").read_text())
+        config = yaml.safe_load(self.config_file.read_text()) or {}
+        self.config_file.write_text(yaml.safe_dump(config | salted, sort_keys=False))
+
+    def run(
+        self, operation: str, *arguments: str, policy_pack: Path | None = None, on_event: Callable[[Event], None] | None = None
+    ) -> Result:
+        """Run `preview`, `up`, `refresh`, `destroy` or `import`; raise `EngineError` where it fails.
+
+        `on_event` is called with each engine event as it happens, on a thread of its own.
+        """
+        self.events_file.unlink(missing_ok=True)
+        command = [str(self.pulumi), *operation.split(), "--stack", self.stack, "--non-interactive", "--color", "never"]
+        command += ["--config-file", str(self.config_file), "--event-log", str(self.events_file)]
+        if policy_pack is not None:
+            command += ["--policy-pack", str(policy_pack)]
+        if operation != "preview":
+            command += ["--yes", "--skip-preview"]
+        result = Result(operation)
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [*command, *arguments],
+            cwd=self.project,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=die_with_parent,
+        )
+        follower = threading.Thread(target=self._follow, args=(process, result, on_event), daemon=True)
+        follower.start()
+        try:
+            said, _ = process.communicate()
+        except BaseException:
+            _interrupt(process)
+            raise
+        follower.join()
+        result.exit_status = process.returncode
+        result.seconds = time.monotonic() - started
+        (self.home / f"{operation.split()[0]}.log").write_text(said)
+        if process.returncode != 0:
+            shown = "\n".join(dict.fromkeys(result.errors)) or said.strip()
+            raise EngineError(f"pulumi {operation} failed:\n{shown}", result)
+        return result
+
+    def export(self) -> dict[str, Any]:
+        """The stack's deployment, as `pulumi stack export` prints it."""
+        return json.loads(self._plain("stack", "export", "--stack", self.stack))
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs."""
+        return json.loads(self._plain("stack", "output", "--json", "--show-secrets", "--stack", self.stack))
+
+    def _plain(self, *arguments: str, directory: Path | None = None) -> str:
+        done = subprocess.run(
+            [str(self.pulumi), *arguments],
+            cwd=directory or self.project,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=die_with_parent,
+        )
+        if done.returncode != 0:
+            raise EngineError(f"pulumi {' '.join(arguments[:2])} failed:\n{done.stderr.strip()}", Result(arguments[0], done.returncode))
+        return done.stdout
+
+    def _follow(self, process: subprocess.Popen[str], result: Result, on_event: Callable[[Event], None] | None) -> None:
+        for event in _tail(self.events_file, process):
+            _account(event, result)
+            if on_event is not None:
+                on_event(event)
+
+
+def emulated_aws_environment(endpoint: str, region: str | None = None) -> dict[str, str]:
+    """What a process needs to reach the emulated account with any AWS SDK or the `aws` command."""
+    variables = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    if region:
+        variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = region
+    return variables
+
+
+def install_plugins(home: Path) -> None:
+    """Put the language host and the emulated `aws` provider where the engine looks for them.
+
+    The engine prefers an official language host beside its own executable or on the PATH.
+    """
+    plugins = home / "pulumi-home" / "plugins"
+    _shim(plugins / f"language-python-v{version('pulumi')}" / "pulumi-language-python", "trainyard.local.language_host")
+    _shim(plugins / f"resource-aws-v{version('pulumi-aws')}" / "pulumi-resource-aws", "trainyard.local.aws.plugin")
+
+
+def _shim(path: Path, module: str) -> None:
+    content = f'#!/bin/sh\n{ENGINE_PID_VARIABLE}=$PPID exec "{sys.executable}" -m {module} "$@"\n'
+    if path.is_file() and path.read_text() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as partial:
+        partial.write(content)
+    os.chmod(partial.name, 0o755)
+    os.replace(partial.name, path)
+
+
+def _tail(file: Path, process: subprocess.Popen[str]) -> Iterator[Event]:
+    """Events from the engine's log, until the process has ended and the log is read to its end."""
+    rest = ""
+    position = 0
+    while True:
+        ended = process.poll() is not None
+        if file.exists():
+            with file.open() as log:
+                log.seek(position)
+                rest += log.read()
+                position = log.tell()
+        *lines, rest = rest.split("\n")
+        for line in lines:
+            if line.strip():
+                yield json.loads(line)
+        if ended:
+            return
+        time.sleep(0.1)
+
+
+def _account(event: Event, result: Result) -> None:
+    if "summaryEvent" in event:
+        summary = event["summaryEvent"]
+        result.changes = dict(summary.get("resourceChanges") or {})
+        result.policies = dict(summary.get("policyPacks") or summary.get("PolicyPacks") or {})
+    elif "policyEvent" in event:
+        finding = event["policyEvent"]
+        result.violations.append(
+            {
+                "policy": finding.get("policyName", ""),
+                "level": finding.get("enforcementLevel", ""),
+                "urn": finding.get("resourceUrn", ""),
+                "message": finding.get("message", "").strip(),
+            }
+        )
+    elif "diagnosticEvent" in event and event["diagnosticEvent"].get("severity") == "error":
+        result.errors.append(event["diagnosticEvent"].get("message", "").strip())
+    elif "resourcePreEvent" in event:
+        metadata = event["resourcePreEvent"]["metadata"]
+        if metadata["op"] not in ("same", "read", "refresh"):
+            result.steps.append((metadata["op"], metadata["urn"]))
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    """Let the engine finish the steps under way and write its state, as a first Ctrl-C does; then end it."""
+    import signal
+
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()

@@ -1,0 +1,30 @@
+"""Where things lie: the checkout, what runs leave in it, and the per-user cache of built tools."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / ".trainyard"
+
+
+class NotACheckout(Exception):
+    """The rehearsal was started from an installed wheel; it needs the repository's program and tools."""
+
+
+def require_checkout() -> Path:
+    """Return the root of the checkout, or raise `NotACheckout` where there is none."""
+    if not (ROOT / "Pulumi.yaml").is_file():
+        raise NotACheckout(
+            f"no Pulumi.yaml in {ROOT}: the rehearsal runs in a checkout of the repository, installed with `make setup`"
+        )
+    return ROOT
+
+
+def cache_directory() -> Path:
+    """Per-user cache, shared by all checkouts: `$TRAINYARD_CACHE_DIR`, else `trainyard` in the user's cache folder."""
+    chosen = os.environ.get("TRAINYARD_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainyard"

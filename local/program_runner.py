@@ -1,0 +1,64 @@
+"""Runs one Pulumi program in this process, with the settings that the language host sends on standard input.
+
+The language host starts this file as a script with the interpreter of the program's own virtual environment, so it imports
+nothing of Trainyard: only the Pulumi SDK that is installed there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import runpy
+import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pulumi
+from pulumi.runtime import Settings, configure, run_in_stack
+from pulumi.runtime.config import set_all_config
+
+ERROR_ALREADY_SHOWN = 32
+
+
+def main() -> int:
+    settings = json.load(sys.stdin)
+    configure(
+        Settings(
+            monitor=settings["monitor_address"],
+            engine=settings["engine_address"],
+            project=settings["project"],
+            stack=settings["stack"],
+            organization=settings["organization"],
+            parallel=settings["parallel"],
+            dry_run=settings["dry_run"],
+            root_directory=settings["root"],
+        )
+    )
+    set_all_config(settings["config"], settings["config_secret_keys"])
+    program = settings["program"]
+    sys.path.insert(0, program)
+    sys.argv = [program]
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=max(settings["parallel"], 1) * 4))
+    try:
+        loop.run_until_complete(run_in_stack(lambda: runpy.run_path(program, run_name="__main__")))
+        return 0
+    except pulumi.RunError as wrong:
+        pulumi.log.error(str(wrong))
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    except grpc.RpcError as lost:
+        if lost.code() != grpc.StatusCode.UNAVAILABLE:  # the engine that goes away has said why itself
+            pulumi.log.error(f"the engine answered: {lost.details()}")
+    except Exception:
+        pulumi.log.error(f"Program failed with an unhandled exception:\n{traceback.format_exc()}")
+    return ERROR_ALREADY_SHOWN
+
+
+if __name__ == "__main__":
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # threads of a failed run must not hold the process

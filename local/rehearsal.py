@@ -1,0 +1,180 @@
+"""One environment, rehearsed: the emulated account and the engine that brings the platform up in it.
+
+The account lives in the memory of its process. So the engine's state belongs to one run of the services: where they have
+ended, however, the state of that account is set aside and the next `up` begins with an empty one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from trainyard.local import supervisor, toolchain
+from trainyard.local.engine import Engine, Event, Result, emulated_aws_environment
+from trainyard.local.paths import RUNS, require_checkout
+
+OnEvent = Callable[[Event], None]
+
+
+class Busy(Exception):
+    """Another command is at work in the same rehearsal."""
+
+
+class NotRunning(Exception):
+    """There is no emulated account to work in."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What runs and what stands in one rehearsal."""
+
+    environment: str
+    directory: str
+    running: bool
+    endpoint: str | None
+    processes: tuple[dict[str, Any], ...]
+    resources: int
+
+
+class Rehearsal:
+    """The rehearsal of `environment` in `directory`. As a context manager it owns its services and ends them.
+
+    `project` is the folder with Pulumi.yaml; `config` the stack's file, by default the environment's own.
+    """
+
+    def __init__(
+        self,
+        environment: str = "local",
+        directory: Path | None = None,
+        project: Path | None = None,
+        config: Path | None = None,
+        policy_pack: Path | None = None,
+    ) -> None:
+        root = project or require_checkout()
+        self.environment = environment
+        self.directory = (directory or RUNS / environment).resolve()
+        self.project = root
+        self.config = config or root / "stacks" / "environments" / f"Pulumi.{environment}.yaml"
+        self.policy_pack = policy_pack or (root / "policies" if (root / "policies").is_dir() else None)
+        self._owner: int | None = None
+
+    def __enter__(self) -> Rehearsal:
+        self.start(owned=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self, owned: bool = False) -> supervisor.Running:
+        """Start the services, or find them running; a new account begins with an empty state."""
+        fresh = supervisor.running(self.directory) is None
+        if fresh:
+            shutil.rmtree(self.directory / "engine" / "state", ignore_errors=True)
+            for left in ("export.json", "outputs.json"):
+                (self.directory / left).unlink(missing_ok=True)
+        services, self._owner = supervisor.start(self.directory, owned)
+        return services
+
+    def stop(self) -> bool:
+        """End the services; False where none ran. The logs stay."""
+        stopped = supervisor.stop(self.directory)
+        if self._owner is not None:
+            os.close(self._owner)
+            self._owner = None
+        return stopped
+
+    @property
+    def endpoint(self) -> str:
+        """Address of the emulated account; raises `NotRunning`."""
+        found = supervisor.running(self.directory)
+        if found is None:
+            raise NotRunning(f"no rehearsal of {self.environment} is up in {self.directory}: start one with `trainyard local up`")
+        return found.endpoint
+
+    def engine(self, progress: toolchain.Progress | None = None) -> Engine:
+        """The engine for this rehearsal's stack; builds the `pulumi` command where there is none yet."""
+        pulumi = toolchain.find("pulumi", progress)
+        engine = Engine(pulumi, self.project, self.environment, self.directory / "engine", self.endpoint, self.config)
+        engine.ensure_stack()
+        return engine
+
+    def up(self, on_event: OnEvent | None = None, progress: toolchain.Progress | None = None) -> Result:
+        """Bring the platform up, with the policy pack in the engine; leaves `outputs.json` and `export.json`."""
+        with self.exclusive():
+            engine = self.engine(progress)
+            try:
+                return engine.run("up", policy_pack=self.policy_pack, on_event=on_event)
+            finally:
+                self._record(engine)
+
+    def destroy(self, on_event: OnEvent | None = None) -> Result:
+        """Remove every resource of the stack from the account."""
+        with self.exclusive():
+            engine = self.engine()
+            try:
+                return engine.run("destroy", on_event=on_event)
+            finally:
+                self._record(engine)
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs after the last `up`."""
+        return json.loads((self.directory / "outputs.json").read_text())
+
+    def export(self) -> dict[str, Any]:
+        """The stack's deployment after the last `up`, as `pulumi stack export` gives it."""
+        return json.loads((self.directory / "export.json").read_text())
+
+    def aws_environment(self) -> dict[str, str]:
+        """Variables with which any AWS SDK or the `aws` command reaches the emulated account."""
+        region = None
+        if (self.directory / "outputs.json").is_file():
+            region = self.outputs().get("region")
+        return emulated_aws_environment(self.endpoint, region)
+
+    def status(self) -> Status:
+        """What runs now, and how many resources the last `up` left."""
+        found = supervisor.running(self.directory)
+        processes: tuple[dict[str, Any], ...] = ()
+        if found is not None:
+            processes = tuple(
+                {"name": one.name, "pid": one.pid, "url": one.url, "log": one.log}
+                for one in (found.supervisor, *found.services)
+            )
+        resources = 0
+        if found is not None and (self.directory / "export.json").is_file():
+            resources = count_resources(self.export())
+        return Status(
+            self.environment, str(self.directory), found is not None, found.endpoint if found else None, processes, resources
+        )
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Held while one command changes the stack; raises `Busy` where another holds it."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.directory / "command.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise Busy(f"another command is at work in {self.directory}; wait for it to end") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _record(self, engine: Engine) -> None:
+        (self.directory / "export.json").write_text(json.dumps(engine.export()))
+        (self.directory / "outputs.json").write_text(json.dumps(engine.outputs(), indent=2))
+
+
+def count_resources(export: dict[str, Any]) -> int:
+    """Resources of a deployment that a cloud holds: neither components, the stack nor providers."""
+    resources = (export.get("deployment") or {}).get("resources") or []
+    return sum(1 for one in resources if one.get("custom") and not one["type"].startswith("pulumi:"))
