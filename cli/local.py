@@ -1,0 +1,111 @@
+"""`trainyard local …`: bring the rehearsal up, look at it, run a command against it, take it down."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainyard.cli.progress import EngineProgress, console, step, table
+
+app = typer.Typer(no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
+
+
+@app.command()
+def up(json_output: Json = False) -> None:
+    """Start the emulated account and bring the `local` environment up in it; again to apply changes."""
+    from trainyard.local import supervisor, toolchain
+    from trainyard.local.rehearsal import Rehearsal, count_resources
+
+    rehearsal = Rehearsal()
+    with step("tools") as shown:
+        toolchain.find("pulumi", shown.show)
+    with step("emulated AWS account"):
+        started = supervisor.running(rehearsal.directory) is None
+        rehearsal.start()
+    with step("pulumi up, policy pack in the engine") as shown:
+        result = rehearsal.up(EngineProgress(shown))
+    resources = count_resources(rehearsal.export())
+    if json_output:
+        print(json.dumps({**asdict(result), "resources": resources, "outputs": rehearsal.outputs()}))
+        return
+    changes = ", ".join(f"{count} {what}" for what, count in sorted(result.changes.items()) if count)
+    console.print(
+        table(
+            "rehearsal of local",
+            [
+                ("account", f"{rehearsal.endpoint} ({'new' if started else 'as it was'})"),
+                ("resources", f"{resources} ({changes})"),
+                ("policy findings", str(len(result.violations))),
+                ("look around", "trainyard local exec -- aws s3 ls"),
+                ("take it down", "trainyard local down"),
+            ],
+        )
+    )
+
+
+@app.command()
+def status(json_output: Json = False) -> None:
+    """What runs, where it answers, where its logs are, and how many resources stand."""
+    from trainyard.local.rehearsal import Rehearsal
+
+    found = Rehearsal().status()
+    if json_output:
+        print(json.dumps(asdict(found)))
+        return
+    if not found.running:
+        print(f"no rehearsal of {found.environment} is up; start one with `trainyard local up`")
+        return
+    rows = [(one["name"], f"process {one['pid']} {one['url']}  log {one['log']}") for one in found.processes]
+    console.print(table(f"rehearsal of {found.environment}", [*rows, ("resources", str(found.resources))]))
+
+
+@app.command()
+def down(
+    every: Annotated[bool, typer.Option("--all", help="Every rehearsal below .trainyard, not only this one.")] = False,
+) -> None:
+    """End the emulated account and all that is in it. The logs stay."""
+    from trainyard.local import supervisor
+    from trainyard.local.paths import RUNS
+    from trainyard.local.rehearsal import Rehearsal
+
+    directories = [Rehearsal().directory]
+    if every:
+        directories = [found.parent for found in RUNS.rglob("services.json")]
+    stopped = [directory for directory in directories if supervisor.stop(directory)]
+    print("\n".join(f"stopped {directory}" for directory in stopped) or "nothing was running")
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def execute(command: Annotated[list[str], typer.Argument(help="The command and its arguments, after `--`.")]) -> None:
+    """Run a command against the rehearsed platform: its AWS account, its Pulumi engine and state."""
+    from trainyard.local.rehearsal import Rehearsal
+
+    rehearsal = Rehearsal()
+    engine = rehearsal.engine()
+    environment = {**engine.environment(), **rehearsal.aws_environment()}
+    own = [str(Path(sys.executable).parent), str(engine.pulumi.parent)]
+    environment["PATH"] = os.pathsep.join([*own, environment.get("PATH", os.defpath)])
+    environment["PULUMI_STACK"] = rehearsal.environment
+    try:
+        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
+    except FileNotFoundError:
+        raise typer.BadParameter(f"no command {command[0]!r} on the PATH") from None
+
+
+@app.command()
+def tools() -> None:
+    """Build what no Python package carries, once per user; nothing where it is there already."""
+    from trainyard.local import toolchain
+
+    with step("tools") as shown:
+        found = toolchain.find("pulumi", shown.show)
+    print(found)

@@ -1,0 +1,73 @@
+"""`trainyard …`: what an ML engineer, a platform engineer or a reviewer types.
+
+Exit status: 0 done, 1 it ran and the answer is no (a policy was violated, training failed), 2 the user's mistake,
+3 the engine or a service failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from trainyard.cli import data, demo, local
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A team's own GPU training platform on AWS, rehearsed on one machine without an account.",
+)
+app.add_typer(local.app, name="local", help="The rehearsal: the platform in an emulated account on this machine.")
+app.add_typer(data.app, name="data", help="Training data: text to token shards.")
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Run the command line, and turn errors that are not bugs into a message and an exit status."""
+    sys.exit(_guarded(lambda: app(standalone_mode=False)))
+
+
+def _guarded(run: Callable[[], object]) -> int:
+    import click
+
+    try:
+        outcome = run()
+        return outcome if isinstance(outcome, int) else 0
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except click.ClickException as mistake:
+        mistake.show()
+        return 2
+    except Exception as failed:
+        status = _status_of(failed)
+        if status is None:
+            raise  # a bug: the traceback is what helps
+        print(f"error: {failed}", file=sys.stderr)
+        return status
+
+
+def _status_of(failed: Exception) -> int | None:
+    """Exit status of an error that was foreseen; None for a bug."""
+    from trainyard.local.engine import EngineError
+    from trainyard.local.paths import NotACheckout
+    from trainyard.local.rehearsal import Busy, NotRunning
+    from trainyard.local.supervisor import ServiceError
+    from trainyard.local.toolchain import ToolError
+
+    if isinstance(failed, EngineError):
+        mandatory = [one for one in failed.result.violations if one["level"] == "mandatory"]
+        return 1 if mandatory else 3
+    if isinstance(failed, (ServiceError, ToolError)):
+        return 3
+    if isinstance(failed, (NotACheckout, Busy, NotRunning)):
+        return 2
+    return getattr(failed, "exit_status", None)
+
+
+if __name__ == "__main__":
+    main()

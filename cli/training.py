@@ -1,0 +1,119 @@
+"""Starts the trainer under torchrun on this machine and follows what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainyard.local.process import die_with_parent
+
+Line = dict[str, Any]
+
+
+class TrainingFailed(Exception):
+    """The trainer ended without an outcome that the caller can go on from; the message names its log."""
+
+    exit_status = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one start of the trainer ended, as its `outcome.json` has it."""
+
+    outcome: str
+    step: int
+    resumed_from_step: int | None
+    reason: str
+
+
+def run(
+    arguments: list[str],
+    directory: Path,
+    ranks: int,
+    environment: dict[str, str],
+    on_line: Callable[[Line], None],
+) -> Outcome:
+    """Train until the trainer ends, calling `on_line` with each line of its journal; return how it ended.
+
+    `arguments` follow `-m trainer`; `directory` is the run's. Raises TrainingFailed.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    outcome_file = directory / "outcome.json"
+    outcome_file.unlink(missing_ok=True)
+    journal = directory / "metrics.jsonl"
+    log = directory / "trainer.log"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    threads = max(1, (os.cpu_count() or 1) // ranks)
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [*command, "-m", "trainer", *arguments],
+            env={**os.environ, **environment, "OMP_NUM_THREADS": str(threads)},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,  # a Ctrl-C reaches us; we let the trainer save first
+            # torchrun that is told to terminate ends its workers; one that is killed would leave them.
+            preexec_fn=lambda: die_with_parent(signal.SIGTERM),
+        )
+        try:
+            for line in _follow(journal, process):
+                on_line(line)
+        except BaseException:
+            _terminate(process)
+            raise
+    try:
+        said = json.loads(outcome_file.read_text())
+    except FileNotFoundError:
+        raise TrainingFailed(f"the trainer ended with status {process.returncode}; {log} says:\n{_tail(log)}") from None
+    return Outcome(said["outcome"], said["step"], said.get("resumed_from_step"), said.get("reason") or "")
+
+
+def _follow(journal: Path, process: subprocess.Popen[bytes]) -> Iterator[Line]:
+    """Lines written from now on, until the process has ended."""
+    position, inode, rest = _end_of(journal)
+    while True:
+        ended = process.poll() is not None
+        if journal.exists():
+            if journal.stat().st_ino != inode:  # a resumed run writes it anew, without the steps it will repeat
+                inode = journal.stat().st_ino
+                position, rest = (position if position <= journal.stat().st_size else journal.stat().st_size), ""
+            with journal.open() as file:
+                file.seek(position)
+                rest += file.read()
+                position = file.tell()
+        *lines, rest = rest.split("\n")
+        for line in lines:
+            if line.startswith("{"):
+                yield json.loads(line)
+        if ended:
+            return
+        time.sleep(0.1)
+
+
+def _end_of(journal: Path) -> tuple[int, int, str]:
+    if not journal.exists():
+        return 0, 0, ""
+    found = journal.stat()
+    return found.st_size, found.st_ino, ""
+
+
+def _terminate(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=40)  # torchrun gives its workers 30 s
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _tail(log: Path, lines: int = 8) -> str:
+    return "\n".join(f"  {line}" for line in log.read_text(errors="replace").strip().splitlines()[-lines:])
