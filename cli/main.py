@@ -7,8 +7,6 @@ Exit status: 0 done, 1 it ran and the answer is no (a policy was violated, train
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-
 import typer
 
 from trainyard.cli import data, demo, local
@@ -26,29 +24,17 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Run the command line, and turn errors that are not bugs into a message and an exit status."""
-    sys.exit(_guarded(lambda: app(standalone_mode=False)))
-
-
-def _guarded(run: Callable[[], object]) -> int:
-    import click
-
     try:
-        outcome = run()
-        return outcome if isinstance(outcome, int) else 0
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+        app()
+    except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
-    except click.ClickException as mistake:
-        mistake.show()
-        return 2
+        sys.exit(130)
     except Exception as failed:
         status = _status_of(failed)
         if status is None:
             raise  # a bug: the traceback is what helps
         print(f"error: {failed}", file=sys.stderr)
-        return status
+        sys.exit(status)
 
 
 def _status_of(failed: Exception) -> int | None:
@@ -59,6 +45,12 @@ def _status_of(failed: Exception) -> int | None:
     from trainyard.local.supervisor import ServiceError
     from trainyard.local.toolchain import ToolError
 
+    from trainer.errors import TrainingError, UserError
+
+    if isinstance(failed, UserError):
+        return 2
+    if isinstance(failed, TrainingError):
+        return 1
     if isinstance(failed, EngineError):
         mandatory = [one for one in failed.result.violations if one["level"] == "mandatory"]
         return 1 if mandatory else 3

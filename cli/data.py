@@ -1,0 +1,97 @@
+"""`trainyard data …`: turn text into token shards where the trainer reads them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trainyard.cli.progress import Step, console, step, table
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """A group, although it has one command so far."""
+
+
+@app.command()
+def prepare(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="A folder, a file or an s3:// prefix; by default this Python's standard library."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder or s3:// prefix for the data set; by default the datasets bucket of the rehearsal that is up."
+        ),
+    ] = None,
+    vocab_size: Annotated[int, typer.Option(help="Tokens of the byte-level BPE vocabulary.")] = 4096,
+    val_fraction: Annotated[float, typer.Option(help="Share of the text held out for evaluation.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Of the choice of what is held out.")] = 0,
+    include: Annotated[list[str] | None, typer.Option(help="Glob of files to take; may be given again.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a data set that stands there.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the manifest on standard output.")] = False,
+) -> None:
+    """Make token shards, a tokenizer and a manifest of text, held-out split included, and upload them."""
+    from trainer.prepare import prepare as run
+
+    with _destination(source, to) as uri, step(f"{source or 'Python standard library'} → {uri}") as shown:
+        manifest = run(
+            source,
+            uri,
+            vocab_size=vocab_size,
+            val_fraction=val_fraction,
+            seed=seed,
+            include=include or (),
+            overwrite=overwrite,
+            progress=told(shown),
+        )
+    if json_output:
+        print(json.dumps(manifest.model_dump(mode="json")))
+        return
+    rows = [(split, f"{totals.tokens:,} tokens") for split, totals in manifest.totals.items()]
+    source_said = f"{manifest.source.files} files, {manifest.source.bytes / 1e6:.1f} MB"
+    console.print(table(uri, [*rows, ("vocabulary", str(manifest.vocab_size)), ("source", source_said)]))
+
+
+def told(shown: Step):
+    """A preparation's progress, on a line of ours."""
+    return lambda progress: shown.show(f"{progress.stage} ({progress.unit})", progress.done, progress.total)
+
+
+@contextmanager
+def _destination(source: str | None, to: str | None) -> Iterator[str]:
+    """Where to: what was asked for, else the rehearsed platform's own bucket, reached for as long as the block runs."""
+    if to is not None:
+        yield to
+        return
+    from trainyard.local.rehearsal import Rehearsal
+
+    rehearsal = Rehearsal()
+    if not rehearsal.status().running:
+        raise typer.BadParameter("no rehearsal is up whose bucket could be meant; name a place with --to")
+    name = Path(source).resolve().name if source else "python-stdlib"
+    with aws_environment(rehearsal.aws_environment()):
+        yield f"s3://{rehearsal.outputs()['datasets_bucket']}/{name}"
+
+
+@contextmanager
+def aws_environment(variables: dict[str, str]) -> Iterator[None]:
+    """Inside the block this process's AWS settings are `variables` and no others."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,178 @@
+"""Customer-managed KMS keys whose policies let in the AWS services that need them, and nobody else.
+
+A platform has three keys, one per kind of reader: whoever may read training data is not thereby able to read the flow
+logs, and the services named in a key's policy (CloudWatch Logs, EventBridge) have no way to the data key at all.
+
+    keys = Keys("platform", KeysArgs(), pulumi.ResourceOptions(provider=provider))
+    ObjectStore("platform", ObjectStoreArgs(data_key_arn=keys.data.arn), …)
+
+A module with needs of its own makes one more key and says who may use it:
+
+    CustomerKey(
+        "platform-flow-logs",
+        CustomerKeyArgs(description="Flow logs", statements=[logs_may_encrypt]),
+        pulumi.ResourceOptions(provider=provider),
+    )
+
+A statement is a function of the account, because most of them have to name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_aws as aws
+
+from trainyard.modules.account import Account
+from trainyard.modules.policy_document import Statement, policy_document
+
+DELETION_WINDOW_DAYS = range(7, 31)
+
+
+def account_administers(account: Account) -> Statement:
+    """Leave the key to the account's IAM policies; without this a key can end up with no administrator at all."""
+    return {
+        "Sid": "AccountAdministers",
+        "Effect": "Allow",
+        "Principal": {"AWS": account.root_arn},
+        "Action": "kms:*",
+        "Resource": "*",
+    }
+
+
+def logs_may_encrypt(account: Account) -> Statement:
+    """Let CloudWatch Logs use the key for log groups of this account and region."""
+    return {
+        "Sid": "LogsMayEncrypt",
+        "Effect": "Allow",
+        "Principal": {"Service": account.service_host("logs")},
+        "Action": [
+            "kms:Encrypt",
+            "kms:Decrypt",
+            "kms:ReEncryptFrom",
+            "kms:ReEncryptTo",
+            "kms:GenerateDataKey",
+            "kms:GenerateDataKeyWithoutPlaintext",
+        ],
+        "Resource": "*",
+        "Condition": {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": account.arn("logs", "log-group:*")}},
+    }
+
+
+def events_may_send(account: Account) -> Statement:
+    """Let EventBridge deliver this account's events to queues that are encrypted with the key.
+
+    The condition names the account and not the rules: AWS documents that `aws:SourceArn` does not reach KMS from
+    EventBridge for encrypted topics, and a key that refuses loses events silently. The queue's policy names the rules.
+    """
+    return {
+        "Sid": "EventsMaySend",
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:SourceAccount": account.id}},
+    }
+
+
+@dataclass(frozen=True)
+class CustomerKeyArgs:
+    """What a key is for and who may use it.
+
+    Attributes:
+        description: what is encrypted with it, for the person who finds it in the console.
+        statements: what else stands in the key's policy, beside the account's own statement.
+        deletion_window_days: 7 to 30, how long a deleted key can still be had back.
+        protected: refuse to delete the key, and keep it when it leaves the program.
+        tags: added to the provider's default tags.
+    """
+
+    description: str
+    statements: Sequence[Callable[[Account], Statement]] = ()
+    deletion_window_days: int = 30
+    protected: bool = True
+    tags: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.deletion_window_days not in DELETION_WINDOW_DAYS:
+            raise ValueError(f"deletion_window_days is {self.deletion_window_days}; KMS takes 7 to 30")
+
+
+class CustomerKey(pulumi.ComponentResource):
+    """A symmetric key, rotated every year, with the alias `alias/<name>`."""
+
+    arn: pulumi.Output[str]
+    alias_name: pulumi.Output[str]
+
+    def __init__(self, name: str, args: CustomerKeyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("trainyard:keys:CustomerKey", name, None, opts)
+        account = Account.of(self)
+        key = aws.kms.Key(
+            f"{name}-key",
+            description=args.description,
+            enable_key_rotation=True,
+            deletion_window_in_days=args.deletion_window_days,
+            policy=policy_document(
+                [account_administers(account), *(statement(account) for statement in args.statements)]
+            ),
+            tags=args.tags,
+            opts=pulumi.ResourceOptions(parent=self, protect=args.protected, retain_on_delete=args.protected),
+        )
+        alias = aws.kms.Alias(
+            f"{name}-alias",
+            name=f"alias/{name}",
+            target_key_id=key.key_id,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+        self.arn = key.arn
+        self.alias_name = alias.name
+        self.register_outputs({"arn": self.arn, "alias_name": self.alias_name})
+
+
+@dataclass(frozen=True)
+class KeysArgs:
+    """How long and how firmly the platform's keys are kept.
+
+    Attributes:
+        deletion_window_days: 7 to 30, how long a deleted key can still be had back.
+        protected: refuse to delete the keys, and keep them when they leave the program.
+        tags: added to the provider's default tags.
+    """
+
+    deletion_window_days: int = 30
+    protected: bool = True
+    tags: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+
+
+class Keys(pulumi.ComponentResource):
+    """The platform's three keys: `data` for buckets and disks, `messages` for queues, `logs` for log groups."""
+
+    data: CustomerKey
+    messages: CustomerKey
+    logs: CustomerKey
+
+    def __init__(self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("trainyard:keys:Keys", name, None, opts)
+
+        def key(purpose: str, description: str, *statements: Callable[[Account], Statement]) -> CustomerKey:
+            return CustomerKey(
+                f"{name}-{purpose}",
+                CustomerKeyArgs(
+                    description=description,
+                    statements=statements,
+                    deletion_window_days=args.deletion_window_days,
+                    protected=args.protected,
+                    tags=args.tags,
+                ),
+                pulumi.ResourceOptions(parent=self),
+            )
+
+        # Buckets need no statement: S3 asks KMS in the name of whoever reads or writes the object.
+        self.data = key("data", f"Data sets, checkpoints and artifacts of {name}")
+        self.messages = key("messages", f"Queues of {name}", events_may_send)
+        self.logs = key("logs", f"Log groups of {name}", logs_may_encrypt)
+        self.register_outputs(
+            {"data_key_arn": self.data.arn, "messages_key_arn": self.messages.arn, "logs_key_arn": self.logs.arn}
+        )
