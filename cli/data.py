@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -29,9 +29,7 @@ def prepare(
     ] = None,
     to: Annotated[
         str | None,
-        typer.Option(
-            help="A folder or s3:// prefix for the data set; by default the datasets bucket of the rehearsal that is up."
-        ),
+        typer.Option(help="A folder or s3:// prefix; by default the datasets bucket of the rehearsal that is up."),
     ] = None,
     vocab_size: Annotated[int, typer.Option(help="Tokens of the byte-level BPE vocabulary.")] = 4096,
     val_fraction: Annotated[float, typer.Option(help="Share of the text held out for evaluation.")] = 0.05,
@@ -68,7 +66,7 @@ def told(shown: Step):
 
 
 @contextmanager
-def _destination(source: str | None, to: str | None) -> Iterator[str]:
+def _destination(source: str | None, to: str | None) -> Generator[str]:
     """Where to: what was asked for, else the rehearsed platform's own bucket, reached for as long as the block runs."""
     if to is not None:
         yield to
@@ -84,7 +82,7 @@ def _destination(source: str | None, to: str | None) -> Iterator[str]:
 
 
 @contextmanager
-def aws_environment(variables: dict[str, str]) -> Iterator[None]:
+def aws_environment(variables: dict[str, str]) -> Generator[None]:
     """Inside the block this process's AWS settings are `variables` and no others."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("AWS_")]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ INTERRUPT_AT = 0.45
 RECIPE = "cpu-tiny"
 
 
-class DemoFailed(Exception):
+class DemoError(Exception):
     """The demo ran to its end, and something it promises did not hold."""
 
     exit_status = 1
@@ -63,27 +65,29 @@ def demo() -> None:
             environment = {**aws, "TRAINER_INSTANCE_ID": INSTANCE}
             interrupted, lines = _train(arguments, directory, environment, outputs["region"], interrupt=True)
             if interrupted.outcome != "preempted":
-                raise DemoFailed(f"the interruption did not stop the training: it {interrupted.outcome} at step {interrupted.step}")
+                raise DemoError(
+                    f"the warning did not stop the training: it {interrupted.outcome} at step {interrupted.step}"
+                )
             finished, more = _train(arguments, directory, environment, outputs["region"], interrupt=False)
             checkpoints = _checkpoints(checkpoint_uri)
 
     steps = [line for line in lines + more if "event" not in line]
     if finished.outcome != "finished" or finished.resumed_from_step != interrupted.step:
-        raise DemoFailed(
-            f"interrupted at step {interrupted.step}, resumed from step {finished.resumed_from_step}, ended {finished.outcome}: "
-            f"see {directory}/run/trainer.log"
+        raise DemoError(
+            f"interrupted at step {interrupted.step}, resumed from step {finished.resumed_from_step}, "
+            f"ended {finished.outcome}: see {directory}/run/trainer.log"
         )
     draw_loss(directory / "run" / "metrics.jsonl", directory / "loss.png")
     summary = {
         "resources": count_resources(export),
-        "policies_checked": result.policies_checked,
+        "policies_checked": len(result.policies),
         "policy_violations": len(result.violations),
         "tokens": sum(totals.tokens for totals in data.totals.values()),
         "ranks": RANKS,
         "steps": finished.step,
         "loss_first": round(steps[0]["loss"], 4),
         "loss_last": round(steps[-1]["loss"], 4),
-        "tokens_per_second": round(_median([line["tokens_per_second"] for line in steps])),
+        "tokens_per_second": round(statistics.median([line["tokens_per_second"] for line in steps])),
         "interrupted_at_step": interrupted.step,
         "resumed_at_step": finished.resumed_from_step,
         "checkpoints": checkpoints,
@@ -94,7 +98,7 @@ def demo() -> None:
 
 
 @contextmanager
-def _owned(rehearsal: Any) -> Iterator[None]:
+def _owned(rehearsal: Any) -> Generator[None]:
     """The emulated account, for as long as the demo runs and no longer."""
     with step("emulated AWS account"):
         rehearsal.start(owned=True)
@@ -128,9 +132,10 @@ def _train(
 ) -> tuple[Any, list[dict[str, Any]]]:
     """One start of the trainer; with `interrupt`, the warning is sent in mid-run."""
     from trainer.config import load_config
+
     from trainyard.cli import training
 
-    changes = [value for flag, value in zip(arguments, arguments[1:], strict=False) if flag == "--set"]
+    changes = [value for flag, value in pairwise(arguments) if flag == "--set"]
     total = load_config(RECIPE, changes).training.steps
     lines: list[dict[str, Any]] = []
     sent = False
@@ -169,7 +174,7 @@ def send_spot_warning(instance: str, region: str) -> None:
     }
     answer = boto3.client("events", region_name=region).put_events(Entries=[entry])
     if answer["FailedEntryCount"]:
-        raise DemoFailed(f"the event bus refused the warning: {answer['Entries']}")
+        raise DemoError(f"the event bus refused the warning: {answer['Entries']}")
 
 
 def _checkpoints(uri: str) -> int:
@@ -177,12 +182,6 @@ def _checkpoints(uri: str) -> int:
     from trainer.storage import open_storage
 
     return sum(1 for key in open_storage(uri).list() if key.endswith("/manifest.json"))
-
-
-def _median(values: list[float]) -> float:
-    import statistics
-
-    return statistics.median(values)
 
 
 def _remove(path: Path) -> None:
@@ -197,7 +196,10 @@ def _tell(summary: dict[str, Any], directory: Path) -> None:
         ("resources", f"{summary['resources']} in the emulated account"),
         ("policies", f"{summary['policies_checked']} checked, {summary['policy_violations']} violated"),
         ("data", f"{summary['tokens']:,} tokens of Python source"),
-        ("training", f"{summary['steps']} steps on {summary['ranks']} ranks, {summary['tokens_per_second']:,} tokens/s"),
+        (
+            "training",
+            f"{summary['steps']} steps on {summary['ranks']} ranks, {summary['tokens_per_second']:,} tokens/s",
+        ),
         ("loss", f"{summary['loss_first']:.3f} → {summary['loss_last']:.3f}"),
         ("interrupted", f"at step {summary['interrupted_at_step']}, resumed at step {summary['resumed_at_step']}"),
         ("checkpoints", f"{summary['checkpoints']} kept"),
@@ -209,7 +211,7 @@ def _tell(summary: dict[str, Any], directory: Path) -> None:
     database = _relative(directory / "mlflow.db")
     console.print("Try next:", style="bold")
     for command in (
-        ".venv/bin/trainyard local up            # the platform, to look around in: `trainyard local exec -- aws s3 ls`",
+        ".venv/bin/trainyard local up    # the platform, to look around in",
         ".venv/bin/trainyard data prepare FOLDER --to ./tokens    # your own text as training data",
         f".venv/bin/mlflow ui --backend-store-uri sqlite:///{database}    # the run that was just made",
     ):

@@ -35,7 +35,8 @@ def up(json_output: Json = False) -> None:
         result = rehearsal.up(EngineProgress(shown))
     resources = count_resources(rehearsal.export())
     if json_output:
-        print(json.dumps({**asdict(result), "resources": resources, "outputs": rehearsal.outputs()}))
+        said = {**asdict(result), "policies": sorted(result.policies)}
+        print(json.dumps({**said, "resources": resources, "outputs": rehearsal.outputs()}))
         return
     changes = ", ".join(f"{count} {what}" for what, count in sorted(result.changes.items()) if count)
     console.print(

@@ -7,6 +7,7 @@ Exit status: 0 done, 1 it ran and the answer is no (a policy was violated, train
 from __future__ import annotations
 
 import sys
+
 import typer
 
 from trainyard.cli import data, demo, local
@@ -39,13 +40,13 @@ def main() -> None:
 
 def _status_of(failed: Exception) -> int | None:
     """Exit status of an error that was foreseen; None for a bug."""
+    from trainer.errors import TrainingError, UserError
+
     from trainyard.local.engine import EngineError
-    from trainyard.local.paths import NotACheckout
-    from trainyard.local.rehearsal import Busy, NotRunning
+    from trainyard.local.paths import NotACheckoutError
+    from trainyard.local.rehearsal import BusyError, NotRunningError
     from trainyard.local.supervisor import ServiceError
     from trainyard.local.toolchain import ToolError
-
-    from trainer.errors import TrainingError, UserError
 
     if isinstance(failed, UserError):
         return 2
@@ -56,7 +57,7 @@ def _status_of(failed: Exception) -> int | None:
         return 1 if mandatory else 3
     if isinstance(failed, (ServiceError, ToolError)):
         return 3
-    if isinstance(failed, (NotACheckout, Busy, NotRunning)):
+    if isinstance(failed, (NotACheckoutError, BusyError, NotRunningError)):
         return 2
     return getattr(failed, "exit_status", None)
 

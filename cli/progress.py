@@ -5,7 +5,7 @@ Everything goes to standard error, so that standard output stays what a command'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -43,7 +43,7 @@ class Step:
 
 
 @contextmanager
-def step(title: str) -> Iterator[Step]:
+def step(title: str) -> Generator[Step]:
     """Show `title` while the block runs, and how long it took once it has ended."""
     import time
 

@@ -18,7 +18,7 @@ from trainyard.local.process import die_with_parent
 Line = dict[str, Any]
 
 
-class TrainingFailed(Exception):
+class TrainerError(Exception):
     """The trainer ended without an outcome that the caller can go on from; the message names its log."""
 
     exit_status = 1
@@ -43,7 +43,7 @@ def run(
 ) -> Outcome:
     """Train until the trainer ends, calling `on_line` with each line of its journal; return how it ended.
 
-    `arguments` follow `-m trainer`; `directory` is the run's. Raises TrainingFailed.
+    `arguments` follow `-m trainer`; `directory` is the run's. Raises TrainerError.
     """
     directory.mkdir(parents=True, exist_ok=True)
     outcome_file = directory / "outcome.json"
@@ -72,7 +72,7 @@ def run(
     try:
         said = json.loads(outcome_file.read_text())
     except FileNotFoundError:
-        raise TrainingFailed(f"the trainer ended with status {process.returncode}; {log} says:\n{_tail(log)}") from None
+        raise TrainerError(f"the trainer ended with status {process.returncode}; {log} says:\n{_tail(log)}") from None
     return Outcome(said["outcome"], said["step"], said.get("resumed_from_step"), said.get("reason") or "")
 
 

@@ -1,7 +1,7 @@
 """The real Pulumi engine, run against an emulated account: its environment, its plugins, and what it reports.
 
-An `Engine` runs the literal `pulumi` command on an unmodified project. Nothing of the user's Pulumi or AWS configuration
-reaches it: PULUMI_HOME, state backend, passphrase and credentials are the rehearsal's own.
+An `Engine` runs the literal `pulumi` command on an unmodified project. Nothing of the user's Pulumi or AWS
+configuration reaches it: PULUMI_HOME, state backend, passphrase and credentials are the rehearsal's own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -44,8 +44,8 @@ class Result:
     seconds: float = 0.0
     changes: dict[str, int] = field(default_factory=dict)
     """Resources by what happened to them (`create`, `update`, `same`, `delete`, `replace`, …)."""
-    policies: dict[str, int] = field(default_factory=dict)
-    """Policy packs that ran, with the number of rules in each."""
+    policies: set[str] = field(default_factory=set)
+    """Names of the policies that the engine evaluated on at least one resource, or on the stack."""
     violations: list[dict[str, str]] = field(default_factory=list)
     """Policy findings: `policy`, `level`, `urn`, `message`."""
     errors: list[str] = field(default_factory=list)
@@ -59,7 +59,9 @@ class Engine:
     `home` holds all that the runs leave: plugins, state, events and the copy of the stack's configuration.
     """
 
-    def __init__(self, pulumi: Path, project: Path, stack: str, home: Path, endpoint: str, config: Path | None = None) -> None:
+    def __init__(
+        self, pulumi: Path, project: Path, stack: str, home: Path, endpoint: str, config: Path | None = None
+    ) -> None:
         self.pulumi = pulumi
         self.project = project
         self.stack = stack
@@ -83,7 +85,7 @@ class Engine:
         mine.update(
             PULUMI_HOME=str(self.home / "pulumi-home"),
             PULUMI_BACKEND_URL=f"file://{self.home / 'state'}",
-            PULUMI_CONFIG_PASSPHRASE="rehearsal",
+            PULUMI_CONFIG_PASSPHRASE="rehearsal",  # noqa: S106  # protects nothing: the state is of an emulated account
             PULUMI_SKIP_UPDATE_CHECK="true",
             PULUMI_DEBUG_COMMANDS="true",  # the flag --event-log is one of them
             PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION="true",
@@ -111,7 +113,11 @@ class Engine:
         self.config_file.write_text(yaml.safe_dump(config | salted, sort_keys=False))
 
     def run(
-        self, operation: str, *arguments: str, policy_pack: Path | None = None, on_event: Callable[[Event], None] | None = None
+        self,
+        operation: str,
+        *arguments: str,
+        policy_pack: Path | None = None,
+        on_event: Callable[[Event], None] | None = None,
     ) -> Result:
         """Run `preview`, `up`, `refresh`, `destroy` or `import`; raise `EngineError` where it fails.
 
@@ -172,7 +178,10 @@ class Engine:
             preexec_fn=die_with_parent,
         )
         if done.returncode != 0:
-            raise EngineError(f"pulumi {' '.join(arguments[:2])} failed:\n{done.stderr.strip()}", Result(arguments[0], done.returncode))
+            raise EngineError(
+                f"pulumi {' '.join(arguments[:2])} failed:\n{done.stderr.strip()}",
+                Result(arguments[0], done.returncode),
+            )
         return done.stdout
 
     def _follow(self, process: subprocess.Popen[str], result: Result, on_event: Callable[[Event], None] | None) -> None:
@@ -212,8 +221,8 @@ def _shim(path: Path, module: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as partial:
         partial.write(content)
-    os.chmod(partial.name, 0o755)
-    os.replace(partial.name, path)
+    Path(partial.name).chmod(0o755)
+    Path(partial.name).replace(path)
 
 
 def _tail(file: Path, process: subprocess.Popen[str]) -> Iterator[Event]:
@@ -240,7 +249,9 @@ def _account(event: Event, result: Result) -> None:
     if "summaryEvent" in event:
         summary = event["summaryEvent"]
         result.changes = dict(summary.get("resourceChanges") or {})
-        result.policies = dict(summary.get("policyPacks") or summary.get("PolicyPacks") or {})
+    elif evaluated := event.get("policyAnalyzeSummaryEvent") or event.get("policyAnalyzeStackSummaryEvent"):
+        result.policies.update(evaluated.get("passed") or ())
+        result.policies.update(evaluated.get("failed") or ())
     elif "policyEvent" in event:
         finding = event["policyEvent"]
         result.violations.append(

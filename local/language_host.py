@@ -1,4 +1,4 @@
-"""`pulumi-language-python` for the rehearsal: the gRPC server through which the engine runs Python programs and policy packs.
+"""`pulumi-language-python` for the rehearsal: the gRPC server through which the engine runs programs and policy packs.
 
 The official host is part of Pulumi's own downloads; where an installation has it on the PATH, the engine finds that one
 first. This one does what the rehearsal needs of it: it runs the program and the policy pack as the official host does,
@@ -30,7 +30,7 @@ ERROR_ALREADY_SHOWN = 32
 
 
 class LanguageHost(LanguageRuntimeServicer):
-    """Runs programs (`Run`) and policy packs (`RunPlugin`); the rest of the service says that there is nothing to do."""
+    """Runs programs (`Run`) and policy packs (`RunPlugin`); the rest says that there is nothing to do."""
 
     def __init__(self, engine_address: str) -> None:
         self.engine_address = engine_address
@@ -91,7 +91,9 @@ class LanguageHost(LanguageRuntimeServicer):
 
     def RunPlugin(self, request, context) -> Iterator[language_pb2.RunPluginResponse]:
         if request.kind not in ("", "analyzer"):
-            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the rehearsal runs no {request.kind} plugins in Python source")
+            context.abort(
+                grpc.StatusCode.UNIMPLEMENTED, f"the rehearsal runs no {request.kind} plugins in Python source"
+            )
         child = self._start(
             [_interpreter(request.info), "-u", "-m", "pulumi.policy", *request.args, request.info.program_directory],
             cwd=request.pwd,
@@ -123,7 +125,9 @@ class LanguageHost(LanguageRuntimeServicer):
         self._children.add(child)
         return child
 
-    def _outputs(self, child: subprocess.Popen[bytes], standard_input: bytes | None = None) -> Iterator[tuple[str, bytes]]:
+    def _outputs(
+        self, child: subprocess.Popen[bytes], standard_input: bytes | None = None
+    ) -> Iterator[tuple[str, bytes]]:
         """What the child writes, as it writes it: (`stdout` or `stderr`, bytes)."""
         arrived: queue.Queue[tuple[str, bytes] | None] = queue.Queue()
 
@@ -151,9 +155,9 @@ class LanguageHost(LanguageRuntimeServicer):
 
 def _interpreter(info: language_pb2.ProgramInfo) -> str:
     """The Python of the virtual environment that the project names, as an absolute path; else this process's own."""
-    named = info.options["virtualenv"] if "virtualenv" in info.options else None
-    if not named:
+    if "virtualenv" not in info.options:
         return sys.executable
+    named = info.options["virtualenv"]
     python = Path(info.root_directory, str(named)) / "bin" / "python"
     if not python.is_file():
         raise FileNotFoundError(
@@ -176,7 +180,10 @@ def main() -> None:
     engine_address = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=8),
-        options=[("grpc.max_receive_message_length", 400 * 1024 * 1024), ("grpc.max_send_message_length", 400 * 1024 * 1024)],
+        options=[
+            ("grpc.max_receive_message_length", 400 * 1024 * 1024),
+            ("grpc.max_send_message_length", 400 * 1024 * 1024),
+        ],
     )
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(LanguageHost(engine_address), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -9,14 +9,14 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / ".trainyard"
 
 
-class NotACheckout(Exception):
+class NotACheckoutError(Exception):
     """The rehearsal was started from an installed wheel; it needs the repository's program and tools."""
 
 
 def require_checkout() -> Path:
-    """Return the root of the checkout, or raise `NotACheckout` where there is none."""
+    """Return the root of the checkout, or raise `NotACheckoutError` where there is none."""
     if not (ROOT / "Pulumi.yaml").is_file():
-        raise NotACheckout(
+        raise NotACheckoutError(
             f"no Pulumi.yaml in {ROOT}: the rehearsal runs in a checkout of the repository, installed with `make setup`"
         )
     return ROOT

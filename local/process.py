@@ -15,10 +15,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def die_with_parent(signal_number: int = signal.SIGKILL, parent: int | None = None) -> None:
     """Ask the kernel to send this process `signal_number` when the thread that started it ends (Linux only).
 
-    For `preexec_fn`, and for the first line of a process that is started by somebody else's code. It survives `exec`, is
-    not inherited by children, and covers `kill -9` of the parent, where no handler runs. Start such children from the main
-    thread: the kernel watches the starting thread, not the whole process. `parent` is who should be alive, where that is
-    known better than by asking now.
+    For `preexec_fn`, and for the first line of a process that is started by somebody else's code. It survives `exec`,
+    is not inherited by children, and covers `kill -9` of the parent, where no handler runs. Start such children from
+    the main thread: the kernel watches the starting thread, not the whole process. `parent` is who should be alive,
+    where that is known better than by asking now.
     """
     parent = parent or os.getppid()
     if _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
@@ -28,7 +28,7 @@ def die_with_parent(signal_number: int = signal.SIGKILL, parent: int | None = No
 
 
 def is_running(pid: int, started: float | None = None) -> bool:
-    """Whether process `pid` runs; with `started` (seconds since the epoch) whether it is still that one, not a reuse."""
+    """Whether process `pid` runs; with `started` (seconds since the epoch), whether it is still that one."""
     import psutil
 
     try:
@@ -41,6 +41,6 @@ def is_running(pid: int, started: float | None = None) -> bool:
 
 
 def die_with_engine() -> None:
-    """`die_with_parent` for a plugin of the engine; its shim has noted the engine's process id before Python started."""
+    """`die_with_parent` for a plugin of the engine; its shim notes the engine before Python starts."""
     engine = os.environ.pop(ENGINE_PID_VARIABLE, "")
     die_with_parent(parent=int(engine) if engine.isdigit() else None)

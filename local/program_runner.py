@@ -1,7 +1,7 @@
 """Runs one Pulumi program in this process, with the settings that the language host sends on standard input.
 
-The language host starts this file as a script with the interpreter of the program's own virtual environment, so it imports
-nothing of Trainyard: only the Pulumi SDK that is installed there.
+The language host starts this file as a script with the interpreter of the program's own virtual environment, so it
+imports nothing of Trainyard: only the Pulumi SDK that is installed there.
 """
 
 from __future__ import annotations
@@ -43,18 +43,22 @@ def main() -> int:
     loop = asyncio.new_event_loop()
     loop.set_default_executor(ThreadPoolExecutor(max_workers=max(settings["parallel"], 1) * 4))
     try:
-        loop.run_until_complete(run_in_stack(lambda: runpy.run_path(program, run_name="__main__")))
+        loop.run_until_complete(run_in_stack(lambda: _run(program)))
         return 0
     except pulumi.RunError as wrong:
         pulumi.log.error(str(wrong))
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except grpc.RpcError as lost:
-        if lost.code() != grpc.StatusCode.UNAVAILABLE:  # the engine that goes away has said why itself
-            pulumi.log.error(f"the engine answered: {lost.details()}")
-    except Exception:
+        if not isinstance(lost, grpc.Call) or lost.code() != grpc.StatusCode.UNAVAILABLE:
+            pulumi.log.error(f"the engine answered: {lost}")  # one that went away has said why itself
+    except Exception:  # noqa: BLE001  # whatever the program raised is shown to its author
         pulumi.log.error(f"Program failed with an unhandled exception:\n{traceback.format_exc()}")
     return ERROR_ALREADY_SHOWN
+
+
+def _run(program: str) -> None:
+    runpy.run_path(program, run_name="__main__")
 
 
 if __name__ == "__main__":

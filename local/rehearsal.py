@@ -1,7 +1,7 @@
 """One environment, rehearsed: the emulated account and the engine that brings the platform up in it.
 
-The account lives in the memory of its process. So the engine's state belongs to one run of the services: where they have
-ended, however, the state of that account is set aside and the next `up` begins with an empty one.
+The account lives in the memory of its process. So the engine's state belongs to one run of the services: where they
+have ended, however, the state of that account is set aside and the next `up` begins with an empty one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +24,11 @@ from trainyard.local.paths import RUNS, require_checkout
 OnEvent = Callable[[Event], None]
 
 
-class Busy(Exception):
+class BusyError(Exception):
     """Another command is at work in the same rehearsal."""
 
 
-class NotRunning(Exception):
+class NotRunningError(Exception):
     """There is no emulated account to work in."""
 
 
@@ -93,10 +93,12 @@ class Rehearsal:
 
     @property
     def endpoint(self) -> str:
-        """Address of the emulated account; raises `NotRunning`."""
+        """Address of the emulated account; raises `NotRunningError`."""
         found = supervisor.running(self.directory)
         if found is None:
-            raise NotRunning(f"no rehearsal of {self.environment} is up in {self.directory}: start one with `trainyard local up`")
+            raise NotRunningError(
+                f"no rehearsal of {self.environment} is up in {self.directory}: start one with `trainyard local up`"
+            )
         return found.endpoint
 
     def engine(self, progress: toolchain.Progress | None = None) -> Engine:
@@ -152,18 +154,23 @@ class Rehearsal:
         if found is not None and (self.directory / "export.json").is_file():
             resources = count_resources(self.export())
         return Status(
-            self.environment, str(self.directory), found is not None, found.endpoint if found else None, processes, resources
+            self.environment,
+            str(self.directory),
+            found is not None,
+            found.endpoint if found else None,
+            processes,
+            resources,
         )
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Held while one command changes the stack; raises `Busy` where another holds it."""
+    def exclusive(self) -> Generator[None]:
+        """Held while one command changes the stack; raises `BusyError` where another holds it."""
         self.directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.directory / "command.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise Busy(f"another command is at work in {self.directory}; wait for it to end") from None
+            raise BusyError(f"another command is at work in {self.directory}; wait for it to end") from None
         try:
             yield
         finally:

@@ -1,8 +1,8 @@
 """Keeps the services of one rehearsal running, and ends them with it.
 
 One supervisor process per rehearsal directory starts each service, waits until it answers, writes `services.json`, and
-watches. It stops on SIGTERM, when its owner's pipe closes (an owner that was killed closes it too), or when a service ends.
-Services die with the supervisor, whatever ends it (`die_with_parent`).
+watches. It stops on SIGTERM, when its owner's pipe closes (an owner that was killed closes it too), or when a service
+ends. Services die with the supervisor, whatever ends it (`die_with_parent`).
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def running(directory: Path) -> Running | None:
 def start(directory: Path, owned: bool) -> tuple[Running, int | None]:
     """Start the services of the rehearsal in `directory`, or find them running.
 
-    Returns them and, where `owned`, the file descriptor that keeps them alive: they end when it is closed, by this process
-    or by its death. Without `owned` they run until `stop`. Raises `ServiceError`.
+    Returns them and, where `owned`, the file descriptor that keeps them alive: they end when it is closed, by this
+    process or by its death. Without `owned` they run until `stop`. Raises `ServiceError`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with FileLock(directory / "services.lock"):
@@ -170,7 +170,7 @@ def _services() -> list[Service]:
 
 def _answers(url: str) -> bool:
     try:
-        urllib.request.urlopen(url, timeout=1).close()
+        urllib.request.urlopen(url, timeout=1).close()  # noqa: S310  # an address of ours
     except urllib.error.HTTPError:
         return True
     except OSError:
@@ -216,7 +216,9 @@ class _Supervisor:
             if self.stopping:
                 raise ServiceError("stopped while starting")
             if process.poll() is not None:
-                raise ServiceError(f"{service.name} ended with status {process.returncode} before it was ready; see {log}")
+                raise ServiceError(
+                    f"{service.name} ended with status {process.returncode} before it was ready; see {log}"
+                )
             if time.monotonic() > deadline:
                 raise ServiceError(f"{service.name} did not answer within {READY_WITHIN_SECONDS} s; see {log}")
             time.sleep(0.05)

