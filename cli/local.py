@@ -93,7 +93,7 @@ def execute(command: Annotated[list[str], typer.Argument(help="The command and i
     rehearsal = Rehearsal()
     engine = rehearsal.engine()
     environment = {**engine.environment(), **rehearsal.aws_environment()}
-    own = [str(Path(sys.executable).parent), str(engine.pulumi.parent)]
+    own = [str(engine.command_directory()), str(Path(sys.executable).parent)]
     environment["PATH"] = os.pathsep.join([*own, environment.get("PATH", os.defpath)])
     environment["PULUMI_STACK"] = rehearsal.environment
     try:

@@ -84,22 +84,27 @@ def draw(metrics: Path, target: Path) -> None:
         )  # fmt: skip
     for earlier, later in pairwise(starts):
         _mark(axes, earlier, later)
+    if starts[-1].interrupted_at is not None:
+        _mark(axes, starts[-1], None)
     _dress(axes, starts, evaluated)
     FigureCanvasAgg(figure).print_png(target, metadata={"Software": None}, pil_kwargs={"optimize": True})
 
 
-def _mark(axes: Any, earlier: Start, later: Start) -> None:
-    """A line where the run was cut and went on."""
-    step = later.resumed_from if later.resumed_from is not None else later.training[0][0]
-    reason = "interrupted" if earlier.interrupted_at is not None else "died"
+def _mark(axes: Any, earlier: Start, later: Start | None) -> None:
+    """A line where the run was cut, and where it went on if it did."""
     cut = earlier.interrupted_at if earlier.interrupted_at is not None else earlier.training[-1][0]
-    text = (
-        f"{reason} and resumed\nat step {step}" if cut == step else f"{reason} at step {cut},\nresumed from step {step}"
-    )
+    reason = "interrupted" if earlier.interrupted_at is not None else "died"
+    if later is None:
+        step, text = cut, f"{reason}\nat step {cut}"
+    else:
+        step = later.resumed_from if later.resumed_from is not None else later.training[0][0]
+        text = f"{reason} and resumed\nat step {step}"
+        if cut != step:
+            text = f"{reason} at step {cut},\nresumed from step {step}"
     axes.axvline(step, color=_RED, linewidth=1.2, linestyle=(0, (4, 3)), zorder=2)
     axes.annotate(
-        text, (step, 1), xycoords=("data", "axes fraction"), xytext=(6, -8), textcoords="offset points",
-        ha="left", va="top", fontsize=9.5, color=_RED,
+        text, (step, 1), xycoords=("data", "axes fraction"), xytext=(6 if later else -6, -8),
+        textcoords="offset points", ha="left" if later else "right", va="top", fontsize=9.5, color=_RED,
     )  # fmt: skip
 
 
@@ -127,7 +132,12 @@ def _dress(axes: Any, starts: list[Start], evaluated: list[tuple[int, float]]) -
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color("#cbd5e1")
-    axes.legend(frameon=False, loc="upper right", fontsize=9.5, labelcolor=_INK)
+    axes.legend(
+        frameon=False,
+        loc="lower left" if starts[-1].interrupted_at is not None else "upper right",
+        fontsize=9.5,
+        labelcolor=_INK,
+    )
 
 
 def _add(points: list[tuple[int, float]], step: int, loss: Any) -> None:

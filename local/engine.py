@@ -166,6 +166,23 @@ class Engine:
         """The stack's outputs."""
         return json.loads(self._plain("stack", "output", "--json", "--show-secrets", "--stack", self.stack))
 
+    def command_directory(self) -> Path:
+        """A folder for the PATH whose `pulumi` a person may type: it uses the rehearsal's copy of the configuration.
+
+        The engine would otherwise write the encryption salt of the rehearsal into the environment's own file.
+        """
+        folder = self.home / "bin"
+        configured = "preview|pre|up|update|refresh|destroy|import|config|watch"
+        _write_script(
+            folder / "pulumi",
+            f"""case "$1" in
+    {configured}) exec "{self.pulumi}" "$@" --config-file "{self.config_file}" ;;
+    *) exec "{self.pulumi}" "$@" ;;
+esac
+""",
+        )
+        return folder
+
     def _plain(self, *arguments: str, directory: Path | None = None) -> str:
         done = subprocess.run(
             [str(self.pulumi), *arguments],
@@ -215,7 +232,11 @@ def install_plugins(home: Path) -> None:
 
 
 def _shim(path: Path, module: str) -> None:
-    content = f'#!/bin/sh\n{ENGINE_PID_VARIABLE}=$PPID exec "{sys.executable}" -m {module} "$@"\n'
+    _write_script(path, f'{ENGINE_PID_VARIABLE}=$PPID exec "{sys.executable}" -m {module} "$@"\n')
+
+
+def _write_script(path: Path, body: str) -> None:
+    content = f"#!/bin/sh\n{body}"
     if path.is_file() and path.read_text() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,30 @@
+"""`python -m trainyard.cli.architecture EXPORT.json PICTURE.svg`"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from trainyard.cli.architecture import NotAnExportError, draw
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 2:
+        print("usage: python -m trainyard.cli.architecture EXPORT.json PICTURE.svg", file=sys.stderr)
+        return 2
+    source, target = map(Path, arguments)
+    try:
+        export = json.loads(source.read_text(encoding="utf-8"))
+        draw(export, target)
+    except OSError as problem:
+        print(f"{problem.filename}: {problem.strerror}", file=sys.stderr)
+        return 2
+    except (json.JSONDecodeError, NotAnExportError) as problem:
+        print(f"{source} is no exported state: {problem}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

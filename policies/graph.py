@@ -1,0 +1,134 @@
+"""Resources and what refers to what, known or not: the input of every rule."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from trainyard.policies.values import Value
+
+# Outputs by which another resource may refer to this one.
+_IDENTITIES = ("id", "arn", "bucket", "url", "keyId")
+
+
+def environment_of(urn: str) -> str:
+    """The stack's name in a URN. The engine tells a Python pack the stack in no other way."""
+    head, separator, _ = urn.partition("::")
+    return head.rpartition(":")[2] if separator else ""
+
+
+def name_of(urn: str) -> str:
+    return urn.rpartition("::")[2]
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource. `props` holds plain JSON values with `UNKNOWN` where the engine has none yet:
+    the inputs while a resource is being checked alone, the outputs when the whole stack is."""
+
+    urn: str
+    type: str
+    name: str
+    props: Mapping[str, Any]
+    provider: Resource | None = None
+    dependencies: tuple[str, ...] = ()
+    property_dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> Value:
+        return Value(self.props.get(key), (key,), self.urn)
+
+    @property
+    def environment(self) -> str:
+        return environment_of(self.urn)
+
+
+@dataclass(frozen=True)
+class Attached:
+    """Resources that refer to a target: surely, or perhaps (the reference is unknown and may be to it)."""
+
+    certain: list[Resource]
+    possible: list[Resource]
+
+
+def _identities(resource: Resource) -> list[str]:
+    """What is known of a resource that another may refer to it by. Its id is often no property, but ends most ARNs."""
+    found = (resource.props.get(key) for key in _IDENTITIES)
+    return [text for text in found if isinstance(text, str) and text]
+
+
+class Graph:
+    """The resources of one stack, found by URN, by type and by reference."""
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self.resources = list(resources)
+        self.by_urn = {resource.urn: resource for resource in self.resources}
+
+    @cached_property
+    def _by_type(self) -> Mapping[str, list[Resource]]:
+        groups: defaultdict[str, list[Resource]] = defaultdict(list)
+        for resource in self.resources:
+            groups[resource.type].append(resource)
+        return groups
+
+    def of(self, types: Iterable[str]) -> list[Resource]:
+        return [resource for kind in sorted(types) for resource in self._by_type.get(kind, ())]
+
+    def origins(self, resource: Resource, name: str) -> list[Resource]:
+        """The resources of this stack that a property was computed from, where the engine says so."""
+        urns = resource.property_dependencies.get(name, ())
+        return [self.by_urn[urn] for urn in urns if urn in self.by_urn]
+
+    def attached(self, target: Resource, types: Iterable[str], name: str) -> Attached:
+        """Resources of `types` whose property `name` refers to `target`."""
+        found = Attached([], [])
+        for resource in self.of(types):
+            verdict = self.refers(resource, name, target)
+            if verdict is None:
+                found.possible.append(resource)
+            elif verdict:
+                found.certain.append(resource)
+        return found
+
+    def refers(self, resource: Resource, name: str, target: Resource) -> bool | None:
+        """Whether a property refers to `target`; None where that cannot be told.
+
+        A known value is compared with the target's own identifiers. An unknown one is traced through the
+        dependencies that the engine records for each property.
+        """
+        value = resource.props.get(name)
+        if value is None or value == "":
+            return False
+        origins = self.origins(resource, name)
+        comes_from_target = any(origin.urn == target.urn for origin in origins)
+        if isinstance(value, str):
+            identities = _identities(target)
+            if any(text == value or text.endswith((f"/{value}", f":{value}")) for text in identities):
+                return True
+            if identities:
+                return None if comes_from_target else False
+        if comes_from_target:
+            rivals = [origin for origin in origins if origin.type == target.type]
+            return True if len(rivals) == 1 else None
+        if resource.property_dependencies.get(name):
+            return None if self._reaches(origins, target) else False
+        return None
+
+    def _reaches(self, starts: list[Resource], target: Resource) -> bool:
+        """Whether `target` lies behind `starts`, following dependencies of any length."""
+        seen, waiting = set(), list(starts)
+        while waiting:
+            resource = waiting.pop()
+            if resource.urn == target.urn:
+                return True
+            if resource.urn in seen:
+                continue
+            seen.add(resource.urn)
+            urns = {
+                *resource.dependencies,
+                *(urn for group in resource.property_dependencies.values() for urn in group),
+            }
+            waiting += [self.by_urn[urn] for urn in urns if urn in self.by_urn]
+        return False

@@ -1,0 +1,70 @@
+"""The rules over an exported state (`pulumi stack export`), where everything that will be known is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from trainyard.policies.graph import Graph, Resource, name_of
+from trainyard.policies.rule import Result, Rule, Scope, evaluate
+from trainyard.policies.values import UNKNOWN
+
+# Marks a secret in a state (pulumi: sdk/go/common/resource/sig).
+_SIGNATURE = "4dabf18193072939515e22adb298388d"
+
+
+def evaluate_state(rules: Iterable[Rule], export: Mapping[str, Any]) -> Iterator[Result]:
+    """Judges as the engine does: one resource by its inputs, a stack by its outputs.
+
+    Raises ValueError where `export` is no exported deployment.
+    """
+    deployment = export.get("deployment")
+    if not isinstance(deployment, Mapping) or not isinstance(deployment.get("resources"), list):
+        raise ValueError("this is no exported state: it has no deployment.resources (make one: pulumi stack export)")
+    alive = [raw for raw in deployment["resources"] if not raw.get("delete")]
+    asked = list(rules)
+    return chain(
+        evaluate([one for one in asked if one.scope is Scope.RESOURCE], _graph(alive, "inputs")),
+        evaluate([one for one in asked if one.scope is Scope.STACK], _graph(alive, "outputs")),
+    )
+
+
+def _graph(raw_resources: list[Mapping[str, Any]], side: str) -> Graph:
+    providers = {
+        raw["urn"]: _resource(raw, "inputs", None)
+        for raw in raw_resources
+        if raw["type"].startswith("pulumi:providers:")
+    }
+    # A state refers to a provider by its URN and, after `::`, its id.
+    return Graph(
+        _resource(raw, side, providers.get(raw.get("provider", "").rpartition("::")[0])) for raw in raw_resources
+    )
+
+
+def _resource(raw: Mapping[str, Any], side: str, provider: Resource | None) -> Resource:
+    props = _value(raw.get(side) or {})
+    if side == "outputs" and "id" in raw:
+        props = {"id": raw["id"], **props}
+    dependencies = raw.get("propertyDependencies") or {}
+    return Resource(
+        urn=raw["urn"],
+        type=raw["type"],
+        name=name_of(raw["urn"]),
+        props=props if isinstance(props, dict) else {},
+        provider=provider,
+        dependencies=tuple(raw.get("dependencies") or ()),
+        property_dependencies={name: tuple(urns or ()) for name, urns in dependencies.items()},
+    )
+
+
+def _value(value: Any) -> Any:
+    """A value without the engine's own keys. A secret that was not exported with `--show-secrets` is unknown."""
+    if isinstance(value, Mapping):
+        if _SIGNATURE in value:
+            return json.loads(value["plaintext"]) if "plaintext" in value else UNKNOWN
+        return {key: _value(item) for key, item in value.items() if not key.startswith("__")}
+    if isinstance(value, list):
+        return [_value(item) for item in value]
+    return value

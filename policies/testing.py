@@ -1,0 +1,131 @@
+"""A harness for rules: sends resources through the policy SDK as the engine does, without an engine.
+
+Requests are built the way the engine builds them (unknown values and secrets in their wire form) and answered by the
+servicer that serves the real one, so a rule is tested with the SDK's own decoding, configuration and error handling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pulumi.runtime import proto
+from pulumi_policy import EnforcementLevel, Policy
+from pulumi_policy.deserialize import SPECIAL_SECRET_SIG, SPECIAL_SIG_KEY
+from pulumi_policy.policy import _PolicyAnalyzerServicer
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
+
+from trainyard.policies.cases import Secret
+from trainyard.policies.graph import Resource
+from trainyard.policies.pack import NAME, policies
+from trainyard.policies.registry import RULES
+from trainyard.policies.rule import Rule
+from trainyard.policies.values import UNKNOWN
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """What the engine would print: the policy, the URN, the level (`mandatory` or `advisory`) and the message."""
+
+    policy: str
+    urn: str
+    level: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The answer to a whole stack, and how often each policy said that a resource is not its business."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    not_applicable: Mapping[str, int]
+
+
+class Harness:
+    """A pack with its configuration (policy -> properties), asked as an engine would ask it."""
+
+    def __init__(
+        self, rules: Iterable[Rule] = RULES, configuration: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        served: list[Policy] = policies(rules)
+        self.servicer = _PolicyAnalyzerServicer(NAME, "0.0.0", served, EnforcementLevel.MANDATORY)
+        if configuration is not None:
+            self.servicer.Configure(_configure_request(configuration), None)
+
+    def analyze(self, resources: Sequence[Resource]) -> Analysis:
+        """Each resource alone, as while the program runs, and then all together, as at its end."""
+        found: list[Diagnostic] = []
+        skipped: dict[str, int] = {}
+        for resource in resources:
+            _collect(self.servicer.Analyze(_request(resource), None), resource.urn, found, skipped)
+        request = proto.AnalyzeStackRequest(resources=[_stack_resource(resource) for resource in resources])
+        _collect(self.servicer.AnalyzeStack(request, None), "", found, skipped)
+        return Analysis(tuple(found), skipped)
+
+
+def _configure_request(configuration: Mapping[str, Mapping[str, Any]]) -> Any:
+    request = proto.ConfigureAnalyzerRequest()
+    for policy, properties in configuration.items():
+        request.policyConfig[policy].enforcementLevel = proto.MANDATORY
+        request.policyConfig[policy].properties.update(properties)
+    return request
+
+
+def _collect(response: Any, urn: str, found: list[Diagnostic], skipped: dict[str, int]) -> None:
+    for one in response.diagnostics:
+        level = proto.EnforcementLevel.Name(one.enforcementLevel).lower()
+        found.append(Diagnostic(one.policyName, one.urn or urn, level, one.message))
+    for one in response.not_applicable:
+        skipped[one.policy_name] = skipped.get(one.policy_name, 0) + 1
+
+
+def _request(resource: Resource) -> Any:
+    return proto.AnalyzeRequest(
+        urn=resource.urn,
+        type=resource.type,
+        name=resource.name,
+        properties=_struct(resource.props),
+        provider=_provider(resource.provider),
+    )
+
+
+def _stack_resource(resource: Resource) -> Any:
+    dependencies = {
+        name: proto.AnalyzerPropertyDependencies(urns=urns) for name, urns in resource.property_dependencies.items()
+    }
+    return proto.AnalyzerResource(
+        urn=resource.urn,
+        type=resource.type,
+        name=resource.name,
+        properties=_struct(resource.props),
+        provider=_provider(resource.provider),
+        dependencies=resource.dependencies,
+        propertyDependencies=dependencies,
+    )
+
+
+def _provider(provider: Resource | None) -> Any:
+    if provider is None:
+        return None
+    return proto.AnalyzerProviderResource(
+        urn=provider.urn, type=provider.type, name=provider.name, properties=_struct(provider.props)
+    )
+
+
+def _struct(props: Mapping[str, Any]) -> Any:
+    struct = proto.AnalyzeRequest().properties
+    struct.update(_wire(props))
+    return struct
+
+
+def _wire(value: Any) -> Any:
+    if value is UNKNOWN:
+        return UNKNOWN_STRING_VALUE
+    if isinstance(value, Secret):
+        return {SPECIAL_SIG_KEY: SPECIAL_SECRET_SIG, "value": _wire(value.value)}
+    if isinstance(value, Mapping):
+        return {key: _wire(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_wire(item) for item in value]
+    return value
