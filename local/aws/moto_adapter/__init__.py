@@ -1,0 +1,50 @@
+"""Trainyard's changes to moto: the only package that touches moto's inside, a module per service.
+
+`install` puts them in. What they rely on is checked first: where moto is no longer built as expected, `MotoChangedError` says
+what to look at, and so does the contract test, rather than the emulation going wrong silently.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.backends import get_backend
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+
+from trainyard.local.aws.moto_adapter import bucket_policy, ec2, events, kms, logs, s3, sqs
+from trainyard.local.aws.moto_adapter.expectations import MotoChangedError, require_parameters
+
+__all__ = ["MotoChangedError", "application", "install", "preload", "request_handler", "require_expected_moto"]
+
+_SERVICES = (bucket_policy, ec2, events, kms, logs, s3, sqs)
+_PRELOADED = ("sts", "ec2", "s3", "iam", "kms", "sqs", "events", "logs")
+
+
+def require_expected_moto() -> None:
+    """Check everything the changes rely on; `MotoChangedError` names what is different."""
+    require_parameters(create_backend_app, "service")
+    for service in _SERVICES:
+        service.require_expected()
+
+
+def install() -> None:
+    """Put the changes into moto."""
+    require_expected_moto()
+    for service in _SERVICES:
+        service.install()
+
+
+def application() -> Any:
+    """The WSGI application that answers for all services."""
+    return DomainDispatcherApplication(create_backend_app)
+
+
+def request_handler() -> type[MotoRequestHandler]:
+    """The request handler that goes with `application`."""
+    return MotoRequestHandler
+
+
+def preload() -> None:
+    """Load the services that a stack uses: before requests come, since threads that import at once get half a module."""
+    for service in _PRELOADED:
+        get_backend(service)
