@@ -77,32 +77,29 @@ def run(
 
 
 def _follow(journal: Path, process: subprocess.Popen[bytes]) -> Iterator[Line]:
-    """Lines written from now on, until the process has ended."""
-    position, inode, rest = _end_of(journal)
+    """Lines that are new since now, until the process has ended.
+
+    A resumed run writes its journal anew, without the steps it will repeat, so what was there is known by its text.
+    """
+    seen = set(journal.read_text().splitlines()) if journal.exists() else set()
+    position, inode, rest = 0, None, ""
     while True:
         ended = process.poll() is not None
         if journal.exists():
-            if journal.stat().st_ino != inode:  # a resumed run writes it anew, without the steps it will repeat
-                inode = journal.stat().st_ino
-                position, rest = (position if position <= journal.stat().st_size else journal.stat().st_size), ""
             with journal.open() as file:
+                if os.fstat(file.fileno()).st_ino != inode:
+                    position, inode, rest = 0, os.fstat(file.fileno()).st_ino, ""
                 file.seek(position)
                 rest += file.read()
                 position = file.tell()
         *lines, rest = rest.split("\n")
         for line in lines:
-            if line.startswith("{"):
+            if line and line not in seen:
+                seen.add(line)
                 yield json.loads(line)
         if ended:
             return
         time.sleep(0.1)
-
-
-def _end_of(journal: Path) -> tuple[int, int, str]:
-    if not journal.exists():
-        return 0, 0, ""
-    found = journal.stat()
-    return found.st_size, found.st_ino, ""
 
 
 def _terminate(process: subprocess.Popen[bytes]) -> None:

@@ -154,8 +154,7 @@ class Engine:
         result.seconds = time.monotonic() - started
         (self.home / f"{operation.split()[0]}.log").write_text(said)
         if process.returncode != 0:
-            shown = "\n".join(dict.fromkeys(result.errors)) or said.strip()
-            raise EngineError(f"pulumi {operation} failed:\n{shown}", result)
+            raise EngineError(f"pulumi {operation} failed:\n{_what_went_wrong(result) or said.strip()}", result)
         return result
 
     def export(self) -> dict[str, Any]:
@@ -289,6 +288,16 @@ def _account(event: Event, result: Result) -> None:
         metadata = event["resourcePreEvent"]["metadata"]
         if metadata["op"] not in ("same", "read", "refresh"):
             result.steps.append((metadata["op"], metadata["urn"]))
+
+
+def _what_went_wrong(result: Result) -> str:
+    """What a person has to know of a failed run: the policies that stopped it, and every error once."""
+    stopped = [
+        f"[{one['policy']}] {one['urn'].rsplit('::', 1)[-1]}: {one['message']}"
+        for one in result.violations
+        if one["level"] == "mandatory"
+    ]
+    return "\n".join(dict.fromkeys([*stopped, *result.errors]))
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:

@@ -1,0 +1,64 @@
+"""What a person sees who types something wrong, or asks while nothing runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from trainyard.cli.main import _status_of
+from trainyard.local.engine import EngineError, Result
+from trainyard.local.rehearsal import BusyError
+from trainyard.local.toolchain import ToolError
+
+
+def _trainyard(*arguments: str, **settings) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "trainyard.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        **settings,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["local", "upp"], "No such command"),
+        (["data", "prepare", "/no/such/folder", "--to", "{tmp}/tokens"], "no such file or folder"),
+        (["data", "prepare", "--to", "{tmp}/tokens", "--vocab-size", "many"], "Invalid value"),
+        (["data", "prepare", "--to", "{tmp}/tokens", "--vocab-size", "3"], "--vocab-size 3: expected"),
+        (["data", "prepare", "--to", "ftp://somewhere/tokens"], "ftp://somewhere/tokens"),
+    ],
+)
+def test_a_mistake_is_told_with_status_2_and_without_a_traceback(arguments, said, tmp_path):
+    done = _trainyard(*(argument.format(tmp=tmp_path) for argument in arguments))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_preparing_data_prints_its_manifest_and_nothing_else(tmp_path):
+    source = tmp_path / "text"
+    source.mkdir()
+    for name in "abcdefgh":
+        (source / f"{name}.txt").write_text(f"yard {name} is full of trains\n" * 500)
+    done = _trainyard("data", "prepare", str(source), "--to", str(tmp_path / "tokens"), "--vocab-size", "300", "--json")
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads(done.stdout)
+    assert manifest == json.loads((tmp_path / "tokens" / "manifest.json").read_text())
+    assert manifest["source"]["files"] == 8
+
+
+def test_the_exit_status_tells_a_violated_policy_from_a_failed_engine():
+    violated = Result("up", violations=[{"policy": "p", "level": "mandatory", "urn": "u", "message": "m"}])
+    advised = Result("up", violations=[{"policy": "p", "level": "advisory", "urn": "u", "message": "m"}])
+    assert _status_of(EngineError("stopped", violated)) == 1
+    assert _status_of(EngineError("broke", advised)) == 3
+    assert _status_of(ToolError("no Go")) == 3
+    assert _status_of(BusyError("at work")) == 2
+    assert _status_of(KeyError("a bug")) is None

@@ -1,0 +1,151 @@
+"""The `local` environment under the real engine, with the policy pack in it: what `trainyard local up` gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import boto3
+import pytest
+import yaml
+
+from trainyard.local.engine import EngineError
+from trainyard.local.paths import ROOT
+from trainyard.local.rehearsal import Rehearsal, count_resources
+
+INSTANCE = "i-0123456789abcdef0"
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory) -> Iterator[Rehearsal]:
+    with Rehearsal("local", tmp_path_factory.mktemp("platform") / "rehearsal") as rehearsal:
+        yield rehearsal
+
+
+@pytest.fixture(scope="module")
+def up(rehearsal):
+    return rehearsal.up()
+
+
+@pytest.fixture
+def client(rehearsal, up):
+    def make(service: str):
+        return boto3.client(
+            service,
+            endpoint_url=rehearsal.endpoint,
+            region_name=rehearsal.outputs()["region"],
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+
+    return make
+
+
+def test_the_platform_comes_up_and_every_policy_holds(rehearsal, up):
+    assert up.violations == []
+    assert {"s3-tls-only", "residency-provider-region", "residency-resource-region", "tags-owner"} <= up.policies
+    assert count_resources(rehearsal.export()) == up.changes["create"] - 14  # the stack, its provider, 12 components
+
+
+def test_a_second_preview_changes_nothing(rehearsal, up):
+    preview = rehearsal.engine().run("preview", policy_pack=rehearsal.policy_pack)
+    assert set(preview.changes) == {"same"}
+    assert preview.violations == []
+
+
+def _warning(instance: str, detail_type: str = "EC2 Spot Instance Interruption Warning") -> dict:
+    detail = json.dumps({"instance-id": instance, "instance-action": "terminate"})
+    return {"Source": "aws.ec2", "DetailType": detail_type, "Detail": detail}
+
+
+def _received(sqs, queue: str) -> list[dict]:
+    messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
+    for message in messages:
+        sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return [json.loads(message["Body"]) for message in messages]
+
+
+def test_a_spot_warning_reaches_the_queue_and_other_events_do_not(rehearsal, client):
+    queue = rehearsal.outputs()["interruption_queue_url"]
+    client("events").put_events(Entries=[_warning(INSTANCE), _warning(INSTANCE, "EC2 Fleet Instance Change")])
+    arrived = _received(client("sqs"), queue)
+    assert [(one["detail-type"], one["detail"]["instance-id"]) for one in arrived] == [
+        ("EC2 Spot Instance Interruption Warning", INSTANCE)
+    ]
+
+
+def test_without_its_key_the_queue_receives_nothing(rehearsal, client):
+    """The emulation evaluates the key's policy: this test would pass an open door off as a working one otherwise."""
+    outputs, kms = rehearsal.outputs(), client("kms")
+    queue = outputs["interruption_queue_url"]
+    attributes = client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["KmsMasterKeyId"])["Attributes"]
+    key = attributes["KmsMasterKeyId"]
+    before = kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"]
+    closed = json.loads(before)
+    closed["Statement"] = [one for one in closed["Statement"] if "events.amazonaws.com" not in json.dumps(one)]
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(closed))
+    try:
+        client("events").put_events(Entries=[_warning(INSTANCE)])
+        assert _received(client("sqs"), queue) == []
+    finally:
+        kms.put_key_policy(KeyId=key, PolicyName="default", Policy=before)
+    client("events").put_events(Entries=[_warning(INSTANCE)])
+    assert len(_received(client("sqs"), queue)) == 1
+
+
+def test_the_platforms_bucket_takes_data_and_encrypts_it_with_its_key(rehearsal, client):
+    outputs, s3 = rehearsal.outputs(), client("s3")
+    s3.put_object(Bucket=outputs["datasets_bucket"], Key="probe", Body=b"text")
+    head = s3.head_object(Bucket=outputs["datasets_bucket"], Key="probe")
+    assert head["ServerSideEncryption"] == "aws:kms"
+    assert head["SSEKMSKeyId"] == outputs["data_key_arn"]
+
+
+def test_a_region_that_is_not_allowed_stops_the_update(tmp_path):
+    config = yaml.safe_load((ROOT / "stacks/environments/Pulumi.local.yaml").read_text())
+    config["config"]["trainyard:region"] = "eu-west-1"
+    config["config"]["trainyard:availability_zones"] = ["eu-west-1a", "eu-west-1b"]
+    elsewhere = tmp_path / "Pulumi.local.yaml"
+    elsewhere.write_text(yaml.safe_dump(config))
+    with Rehearsal("local", tmp_path / "rehearsal", config=elsewhere) as rehearsal:
+        with pytest.raises(EngineError, match="residency-provider-region") as failed:
+            rehearsal.up()
+        stopped_by = {one["policy"] for one in failed.value.result.violations if one["level"] == "mandatory"}
+        assert "residency-provider-region" in stopped_by
+        assert count_resources(rehearsal.export()) == 0
+
+
+def test_wrong_settings_are_named_together_before_anything_is_made(tmp_path):
+    config = yaml.safe_load((ROOT / "stacks/environments/Pulumi.local.yaml").read_text())
+    config["config"] |= {
+        "trainyard:region": "mars-north-1",
+        "trainyard:data_class": "secret",
+        "trainyard:speed": "high",
+    }
+    wrong = tmp_path / "Pulumi.local.yaml"
+    wrong.write_text(yaml.safe_dump(config))
+    with Rehearsal("local", tmp_path / "rehearsal", config=wrong) as rehearsal:
+        with pytest.raises(EngineError) as failed:
+            rehearsal.up()
+        said = str(failed.value)
+        assert all(name in said for name in ("mars-north-1", "secret", "speed"))
+        assert "Traceback" not in said
+        assert count_resources(rehearsal.export()) == 0
+
+
+def test_destroy_leaves_nothing_but_keys_pending_deletion(rehearsal, client):
+    outputs = rehearsal.outputs()
+    clients = {name: client(name) for name in ("s3", "sqs", "ec2", "iam", "events", "logs", "kms")}
+    client("s3").put_object(Bucket=outputs["checkpoints_bucket"], Key="runs/left", Body=b"behind")
+    rehearsal.destroy()
+    assert clients["s3"].list_buckets()["Buckets"] == []
+    assert clients["sqs"].list_queues().get("QueueUrls", []) == []
+    assert clients["ec2"].describe_vpcs(Filters=[{"Name": "is-default", "Values": ["false"]}])["Vpcs"] == []
+    assert clients["ec2"].describe_flow_logs()["FlowLogs"] == []
+    assert clients["iam"].list_roles()["Roles"] == []
+    assert clients["events"].list_rules()["Rules"] == []
+    assert clients["logs"].describe_log_groups()["logGroups"] == []
+    kms = clients["kms"]
+    states = [kms.describe_key(KeyId=one["KeyId"])["KeyMetadata"]["KeyState"] for one in kms.list_keys()["Keys"]]
+    assert states == ["PendingDeletion"] * 3
+    assert [one for one in kms.list_aliases()["Aliases"] if not one["AliasName"].startswith("alias/aws/")] == []

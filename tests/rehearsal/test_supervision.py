@@ -1,0 +1,146 @@
+"""Nothing is left running: not after the end, not after Ctrl-C, not after kill -9 of whoever began it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trainyard.local import supervisor
+from trainyard.local.process import is_running
+from trainyard.local.rehearsal import BusyError, NotRunningError, Rehearsal
+
+PROGRAM = Path(__file__).parent / "programs" / "lifecycle"
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from trainyard.local.rehearsal import Rehearsal
+directory, project, what = sys.argv[1:]
+config = Path(directory).parent / "Pulumi.test.yaml"
+config.write_text("config: {}\\n")
+with Rehearsal("test", Path(directory), Path(project), config) as rehearsal:
+    engine = rehearsal.engine()
+    print("started", flush=True)
+    if what == "up":
+        rehearsal.up(on_event=lambda event: print("event", flush=True) if "resourcePreEvent" in event else None)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def owner(tmp_path):
+    """Start a process that owns a rehearsal, and give it with the rehearsal's directory."""
+    begun = []
+
+    def begin(what: str) -> tuple[subprocess.Popen, Path]:
+        directory = tmp_path / "rehearsal"
+        process = subprocess.Popen(
+            [sys.executable, "-c", OWNER, str(directory), str(PROGRAM), what], stdout=subprocess.PIPE, text=True
+        )
+        begun.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        if what == "up":
+            assert process.stdout.readline() == "event\n"
+        return process, directory
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.wait()
+
+
+def _processes_of(directory: Path) -> list[psutil.Process]:
+    """Processes that name the directory in their command or work with its engine."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            said = " ".join(process.cmdline()) + " ".join(process.environ().values())
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        if str(directory) in said and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def _gone_within(directory: Path, services: list[int], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not _processes_of(directory) and not any(is_running(pid) for pid in services):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _service_ids(directory: Path) -> list[int]:
+    found = supervisor.running(directory)
+    assert found is not None
+    return [found.supervisor.pid, *(service.pid for service in found.services)]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_services_end_with_their_owner(owner, how):
+    process, directory = owner("wait")
+    services = _service_ids(directory)
+    process.send_signal(how)
+    process.wait(timeout=30)
+    assert _gone_within(directory, services, 15)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_update_under_way_ends_with_its_owner(owner, how):
+    process, directory = owner("up")
+    services = _service_ids(directory)
+    process.send_signal(how)
+    process.wait(timeout=60)
+    assert _gone_within(directory, services, 15), [one.cmdline() for one in _processes_of(directory)]
+
+
+def test_services_without_an_owner_stay_until_they_are_stopped(tmp_path):
+    begin = "import sys, pathlib; from trainyard.local.supervisor import start; start(pathlib.Path(sys.argv[1]), False)"
+    subprocess.run([sys.executable, "-c", begin, str(tmp_path)], check=True)
+    services = _service_ids(tmp_path)
+    started, _ = supervisor.start(tmp_path, owned=False)
+    assert started.supervisor.pid == services[0]
+    assert supervisor.stop(tmp_path)
+    assert not any(is_running(pid) for pid in services)
+    assert supervisor.running(tmp_path) is None
+    assert not supervisor.stop(tmp_path)
+
+
+def test_killing_the_supervisor_takes_its_services_along_and_the_next_start_is_a_new_account(tmp_path):
+    supervisor.start(tmp_path, owned=False)
+    services = _service_ids(tmp_path)
+    os.kill(services[0], signal.SIGKILL)
+    assert _gone_within(tmp_path, services, 10)
+    assert supervisor.running(tmp_path) is None
+    again, _ = supervisor.start(tmp_path, owned=False)
+    try:
+        assert again.supervisor.pid not in services
+    finally:
+        supervisor.stop(tmp_path)
+
+
+def test_an_account_that_ended_is_noticed(tmp_path):
+    supervisor.start(tmp_path, owned=False)
+    services = _service_ids(tmp_path)
+    os.kill(services[1], signal.SIGKILL)
+    assert _gone_within(tmp_path, services, 10)
+    assert "aws ended" in (tmp_path / "logs" / "supervisor.log").read_text()
+
+
+def test_one_command_at_a_time(tmp_path):
+    rehearsal = Rehearsal("test", tmp_path / "rehearsal", PROGRAM, PROGRAM / "Pulumi.yaml")
+    with rehearsal.exclusive():
+        other = Rehearsal("test", tmp_path / "rehearsal", PROGRAM, PROGRAM / "Pulumi.yaml")
+        with pytest.raises(BusyError, match="another command is at work"), other.exclusive():
+            pass
+    with pytest.raises(NotRunningError, match="trainyard local up"):
+        _ = rehearsal.endpoint
