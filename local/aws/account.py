@@ -18,7 +18,7 @@ _MAX_CONNECTIONS = 32
 
 
 def endpoint_from_environment() -> str:
-    """The emulated account's address. Without one, or with one in AWS, this provider does nothing: it must not touch a real account."""
+    """The emulated account's address; without one, or with one in AWS, an error: no real account is ever touched."""
     endpoint = os.environ.get(ENDPOINT_VARIABLE, "")
     if not endpoint:
         raise ProviderError(
@@ -58,7 +58,7 @@ class Account:
         self, service: str, region: str, operation: str, request: Mapping[str, Any], *, all_pages: bool = False
     ) -> Any:
         """Make one operation; `AwsError` with AWS's code and words when it is refused."""
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004
 
         client = self.client(service, region)
         try:
@@ -72,9 +72,10 @@ class Account:
             raise AwsError(
                 _api_name(client, operation), details.get("Code", "Unknown"), details.get("Message", "")
             ) from None
-        except HTTPClientError as error:
+        except (ConnectionError, HTTPClientError) as error:
             raise ProviderError(
-                f"the emulated account at {self.endpoint} does not answer ({error}). `trainyard local status` tells whether it runs"
+                f"the emulated account at {self.endpoint} does not answer ({error}). "
+                "`trainyard local status` tells whether it runs"
             ) from None
         except BotoCoreError as error:
             raise AwsError(_api_name(client, operation), type(error).__name__, " ".join(str(error).split())) from None

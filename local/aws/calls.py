@@ -44,8 +44,9 @@ class Do:
 class Read:
     """One AWS operation that tells properties.
 
-    `path` is a JMESPath to the item in the answer, with `$id` and other facts filled in. Where nothing is there, or the error code is in `gone`: for the first read
-    of a row the resource does not exist; for the others the properties are not set.
+    `path` is a JMESPath to the item in the answer, with `$id` and other facts filled in. Where nothing is there, or
+    the error code is in `gone`: for the first read of a row the resource does not exist; for the others the
+    properties are not set.
     """
 
     operation: str

@@ -30,7 +30,7 @@ _PYTHON_NAMES = {
 
 @dataclass(frozen=True)
 class CheckRequest:
-    """What Check is asked: the program's inputs and, for a resource that exists and stays, its inputs of the last time."""
+    """What Check is asked: the program's inputs and, for a resource that stays, those of the last time."""
 
     resource_name: str
     inputs: Mapping[str, Any]
@@ -189,7 +189,7 @@ def _schema_problems(row: Row, inputs: Mapping[str, Any]) -> Iterator[Problem]:
     region = inputs.get("region")
     schema = cloudformation.schema(row.cloudformation, region if isinstance(region, str) else "us-east-1")
     for name, value in inputs.items():
-        if name in ("region", "tags", "tagsAll", *row.unchecked):
+        if name in ("region", "tags", "tagsAll", *row.unchecked) or value == row.defaults.get(name, UNKNOWN):
             continue
         found = schema.at(row.schema_names.get(name, name))
         if found is not None:

@@ -1,6 +1,7 @@
 """The CloudFormation schemas that cfn-lint bundles: enums, ranges and what cannot change in place.
 
-The only module that knows where cfn-lint keeps them. It reads the files without importing cfn-lint, which takes seconds.
+The only module that knows where cfn-lint keeps them. It reads the files without importing cfn-lint, which takes
+seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Schema:
     create_only: frozenset[str]
 
     def property(self, name: str) -> Schema | None:
-        """The schema of a property, by its CloudFormation or its Pulumi name (case does not matter); `None` if unknown."""
+        """The schema of a property, by its CloudFormation or its Pulumi name; `None` if there is none."""
         for known, node in self._properties().items():
             if known.lower() == name.lower():
                 return Schema(self.definitions, self._resolve(node), frozenset())

@@ -1,4 +1,4 @@
-"""When two values of a property mean the same, for one row: the base of diff, update, refresh and the check after create."""
+"""When two values of a property mean the same: the base of diff, update, refresh and the check after create."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Comparison:
 
     def same(self, name: str, wanted: Any, actual: Any) -> bool:
         """Whether `actual` is all that `wanted` asks for and nothing beyond that AWS did not choose itself."""
-        if is_zero(wanted) and (is_zero(actual) or self.is_computed(name)):
+        if (wanted is None and self.is_computed(name)) or (is_zero(wanted) and is_zero(actual)):
             return True
         if has_unknown(wanted) or has_unknown(actual):
             return False
@@ -44,8 +44,8 @@ class Comparison:
     ) -> dict[str, Any]:
         """The inputs that describe what was `observed`.
 
-        Where that means the same as the `prior` input, the prior one stays as it was written. With no prior inputs at all (an
-        import) everything readable is an input; else what AWS chose by itself stays out.
+        Where that means the same as the `prior` input, the prior one stays as it was written. With no prior inputs at
+        all (an import) everything readable is an input; else what AWS chose by itself stays out.
         """
         inputs: dict[str, Any] = {}
         for name in names:

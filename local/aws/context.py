@@ -20,7 +20,8 @@ class Context:
     """A resource while it is made, read, changed or deleted.
 
     `wanted` are the inputs (empty while reading), `known` what was known of the resource before (outputs of the last
-    operation, or what an imported ID says), `actual` what the account holds now, `id` the resource's ID once it has one.
+    operation, or what an imported ID says), `actual` what the account holds now, `id` the resource's ID once it has
+    one.
     """
 
     account: Account

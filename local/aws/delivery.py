@@ -1,4 +1,4 @@
-"""EventBridge's rules for putting an event into a queue: who lets it in, and what the message is. Knows nothing of moto."""
+"""EventBridge's rules for putting an event into a queue: who lets it in, and what the message is."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from trainyard.local.aws.tags import TagsField
 
 @dataclass(frozen=True)
 class Difference:
-    """The changed properties: path to `add`, `delete` or `update`; those among the top ones that force a replacement."""
+    """The changed paths with `add`, `delete` or `update`, and the properties among them that force a replacement."""
 
     changes: Mapping[str, str]
     replaces: frozenset[str]
@@ -74,7 +74,7 @@ def _deletes_first(
 
 
 def _paths(row: Row, name: str, old: Any, new: Any) -> Iterator[tuple[str, str]]:
-    """The changed paths of one property: into objects, ordered lists of objects and tags, else the property as a whole."""
+    """The changed paths of a property: into objects, ordered lists of objects and tags; else the whole property."""
     field = row.fields.get(name)
     if (
         isinstance(old, Mapping)

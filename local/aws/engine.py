@@ -94,7 +94,7 @@ class Engine:
         return context.id, inputs, outputs
 
     def delete(self, row: Row, resource_id: str, old_inputs: Mapping[str, Any], old_outputs: Mapping[str, Any]) -> None:
-        """Delete a resource; one that is gone already is deleted. `skipDestroy`, where the type has it, only forgets it."""
+        """Delete a resource; one that is gone is deleted, and one with `skipDestroy` is only forgotten."""
         if "skipDestroy" in row.local and old_inputs.get("skipDestroy"):
             return
         wanted = {name: value for name, value in old_inputs.items() if name != DEFAULTS_KEY}
@@ -216,7 +216,7 @@ class Engine:
         return observed
 
     def _require_kept(self, row: Row, context: Context, observed: Mapping[str, Any]) -> None:
-        """The account must now hold what was asked for and nothing else: an emulator that drops or invents is found here."""
+        """The account must hold what was asked for and nothing else: what drops or invents is found here."""
         lost = sorted(Comparison(row).differing(_managed(row), context.wanted, observed))
         if lost:
             details = "; ".join(

@@ -1,7 +1,7 @@
 """How an AWS request or answer corresponds to Pulumi properties.
 
-A *map* is a dict from AWS parameter names to fields. The same map writes a request from properties and reads properties from
-an answer, so most resources state each name once:
+A *map* is a dict from AWS parameter names to fields. The same map writes a request from properties and reads
+properties from an answer, so most resources state each name once:
 
     {"CidrBlock": "cidrBlock",                        a property as it is
      "EnableDnsSupport": {"Value": "enableDns"},      AWS nests it, Pulumi does not
@@ -30,8 +30,8 @@ Map = Mapping[str, FieldLike]
 class Scope:
     """What a field may draw on while a request is written.
 
-    `values` are the properties at the present depth, `actual` what AWS holds now at that depth, `facts` the whole resource:
-    all its known properties and `id`, `region`, `account`, `partition`.
+    `values` are the properties at the present depth, `actual` what AWS holds now at that depth, `facts` the whole
+    resource: all its known properties and `id`, `region`, `account`, `partition`.
     """
 
     values: Mapping[str, Any]
@@ -96,7 +96,7 @@ class Const(Field):
 
 @dataclass(frozen=True)
 class Fact(Field):
-    """Something about the whole resource that addresses it (`id`, `arn`, a parent's name); changing it triggers no call."""
+    """What addresses the whole resource (`id`, `arn`, a parent's name); changing it triggers no call."""
 
     fact: str
 
@@ -215,7 +215,7 @@ class Choice(Prop):
 
 @dataclass(frozen=True)
 class Values(Prop):
-    """A list of scalars whose order means nothing. `key` when AWS wraps each: `["sg-1"]` and `[{"GroupId": "sg-1"}]`."""
+    """A list of scalars without order. `key` when AWS wraps each: `["sg-1"]` and `[{"GroupId": "sg-1"}]`."""
 
     key: str = ""
 
@@ -372,7 +372,7 @@ def canonical_map(map_: Map, value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pascal(*properties: str) -> dict[str, str]:
-    """A map for properties that AWS spells with a capital first letter: `pascal("cidrBlock")` is `{"CidrBlock": "cidrBlock"}`."""
+    """A map for properties that AWS spells with a capital: `pascal("cidrBlock")` is `{"CidrBlock": "cidrBlock"}`."""
     return {name[0].upper() + name[1:]: name for name in properties}
 
 

@@ -1,4 +1,4 @@
-"""Whether a KMS key lets a service use it, asked from a row: for operations that AWS refuses and the emulator does not."""
+"""Whether a KMS key lets a service in, for rows of operations that AWS refuses otherwise and the emulator does not."""
 
 from __future__ import annotations
 

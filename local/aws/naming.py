@@ -50,7 +50,7 @@ def auto_name(
 
 
 def prefixed_name(prefix: str) -> str:
-    """A unique name that starts with `prefix`, as the official provider makes one at create: 18 digits of time, 8 of a counter."""
+    """A unique name that starts with `prefix`, as the official provider makes it: 18 digits of time, 8 of a counter."""
     moment = time.time_ns()
     stamp = time.strftime("%Y%m%d%H%M%S", time.gmtime(moment // 1_000_000_000)) + f"{moment // 100_000 % 10_000:04d}"
     return f"{prefix}{stamp}{next(_counter) & 0xFFFFFFFF:08x}"

@@ -1,7 +1,7 @@
 """The executable behind `pulumi-resource-aws`: a gRPC server that the Pulumi engine starts, for the emulated account.
 
-`python -m trainyard.local.aws.plugin [ENGINE_ADDRESS]` prints its port on stdout and serves until its parent ends. The account
-is the one that AWS_ENDPOINT_URL names.
+`python -m trainyard.local.aws.plugin [ENGINE_ADDRESS]` prints its port on stdout and serves until its parent ends.
+The account is the one that AWS_ENDPOINT_URL names.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from pulumi.runtime.proto import provider_pb2_grpc
 
 from trainyard.local.aws.errors import HalfMadeError, ProviderError
 from trainyard.local.aws.naming import Autonaming
-from trainyard.local.aws.package_schema import package_schema
 from trainyard.local.aws.provider import Provider, check_configuration, configuration_replaces
 from trainyard.local.aws.row import Problem
 from trainyard.local.aws.sdk import sdk_version
-from trainyard.local.aws.wire import from_struct, half_made_status, to_struct
-from trainyard.local.process import die_with_parent
+from trainyard.local.aws.wire import from_struct, half_made_status, secret_properties, to_struct
+from trainyard.local.process import die_with_engine
 
 _THREADS = 32
 _MAX_MESSAGE_BYTES = 400 * 1024 * 1024
@@ -41,9 +40,9 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         self._cancelled = threading.Event()
 
     def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Secrets are left to the engine: it marks outputs of secret inputs itself when a provider does not."""
+        """Secret inputs come marked, and the outputs of the same name go back marked."""
         return proto.ProviderHandshakeResponse(
-            accept_secrets=False,
+            accept_secrets=True,
             accept_resources=False,
             accept_outputs=False,
             supports_autonaming_configuration=True,
@@ -51,9 +50,6 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
 
     def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
         return proto.PluginInfo(version=sdk_version())
-
-    def GetSchema(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return proto.GetSchemaResponse(schema=self._guard(context, package_schema))
 
     def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         problems = self._guard(context, lambda: check_configuration(from_struct(request.news)))
@@ -70,7 +66,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         properties = from_struct(request.args) or dict(request.variables)
         self._provider = self._guard(context, lambda: Provider.configure(properties))
         return proto.ConfigureResponse(
-            acceptSecrets=False,
+            acceptSecrets=True,
             supportsPreview=True,
             acceptResources=False,
             acceptOutputs=False,
@@ -94,7 +90,9 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
                 _type_of(request.urn), _name_of(request.urn), news, olds, request.randomSeed, autonaming
             ),
         )
-        return proto.CheckResponse(inputs=to_struct(inputs), failures=_failures(problems))
+        return proto.CheckResponse(
+            inputs=to_struct(inputs, secret_properties(request.news)), failures=_failures(problems)
+        )
 
     def Diff(self, request: Any, context: grpc.ServicerContext) -> Any:
         old_outputs, new = from_struct(request.olds), from_struct(request.news)
@@ -118,13 +116,14 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         )
 
     def Create(self, request: Any, context: grpc.ServicerContext) -> Any:
-        inputs = from_struct(request.properties)
+        inputs, secret = from_struct(request.properties), secret_properties(request.properties)
         resource_id, outputs = self._guard(
             context,
             lambda: self._working().create(_type_of(request.urn), inputs, preview=request.preview),
             f"creating {_called(request.urn)}",
+            secret,
         )
-        return proto.CreateResponse(id=resource_id, properties=to_struct(outputs))
+        return proto.CreateResponse(id=resource_id, properties=to_struct(outputs, secret))
 
     def Read(self, request: Any, context: grpc.ServicerContext) -> Any:
         outputs, inputs = from_struct(request.properties), from_struct(request.inputs)
@@ -136,18 +135,23 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         if found is None:
             return proto.ReadResponse()
         resource_id, inputs, outputs = found
-        return proto.ReadResponse(id=resource_id, inputs=to_struct(inputs), properties=to_struct(outputs))
+        secret = secret_properties(request.inputs, request.properties)
+        return proto.ReadResponse(
+            id=resource_id, inputs=to_struct(inputs, secret), properties=to_struct(outputs, secret)
+        )
 
     def Update(self, request: Any, context: grpc.ServicerContext) -> Any:
         news, old_inputs, olds = from_struct(request.news), from_struct(request.old_inputs), from_struct(request.olds)
+        secret = secret_properties(request.news)
         outputs = self._guard(
             context,
             lambda: self._working().update(
                 _type_of(request.urn), request.id, news, old_inputs, olds, preview=request.preview
             ),
             f"updating {_called(request.urn)}",
+            secret,
         )
-        return proto.UpdateResponse(properties=to_struct(outputs))
+        return proto.UpdateResponse(properties=to_struct(outputs, secret))
 
     def Delete(self, request: Any, context: grpc.ServicerContext) -> Any:
         old_inputs, outputs = from_struct(request.old_inputs), from_struct(request.properties)
@@ -173,14 +177,20 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             raise ProviderError("cancelled")
         return self._configured()
 
-    def _guard(self, context: grpc.ServicerContext, work: Callable[[], Any], doing: str = "") -> Any:
-        """Do the work; what goes wrong ends the request with words for a person, and a bug of ours leaves its trace in the log."""
+    def _guard(
+        self,
+        context: grpc.ServicerContext,
+        work: Callable[[], Any],
+        doing: str = "",
+        secret: frozenset[str] = frozenset(),
+    ) -> Any:
+        """Do the work; what goes wrong ends the request with words for a person; a bug leaves a trace in the log."""
         prefix = f"{doing}: " if doing else ""
         try:
             return work()
         except HalfMadeError as error:
             reasons = [prefix + reason for reason in error.reasons]
-            message, metadata = half_made_status(error.resource_id, error.outputs, error.inputs, reasons)
+            message, metadata = half_made_status(error.resource_id, error.outputs, error.inputs, reasons, secret)
             context.set_trailing_metadata(metadata)
             context.abort(grpc.StatusCode.UNKNOWN, message)
         except ProviderError as error:
@@ -219,7 +229,7 @@ def _is_ignored(path: str, ignored: Any) -> bool:
 
 def main() -> None:
     """Serve on a free port of the loopback interface and print it, as the engine expects of its plugins."""
-    die_with_parent()
+    die_with_engine()
     # Ctrl-C reaches the whole process group, but it is the engine that decides when its plugins end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Whatever a library prints must not come before or after the port.

@@ -103,7 +103,7 @@ class Provider:
 
     @classmethod
     def configure(cls, properties: Mapping[str, Any]) -> Provider:
-        """Connect to the account that the environment names; `ProviderError` if it is not an emulated or an allowed one."""
+        """Connect to the account that the environment names; `ProviderError` if it is not emulated or not allowed."""
         configuration = Configuration.parse(properties)
         provider = cls(configuration, Account(endpoint_from_environment()))
         allowed, forbidden = configuration.allowed_account_ids, configuration.forbidden_account_ids

@@ -1,7 +1,8 @@
 """Whether a resource-based policy lets an AWS service do something.
 
-As far as policies of queues, keys and buckets about services go: Effect, Principal and NotPrincipal, Action and NotAction,
-Resource and NotResource, and the condition operators below. An operator outside of those is an error, not a guess.
+As far as policies of queues, keys and buckets about services go: Effect, Principal and NotPrincipal, Action and
+NotAction, Resource and NotResource, and the condition operators below. An operator outside of those is an error, not
+a guess.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def _names_who_may(conditions: Mapping[str, Any]) -> bool:
         if plain.endswith("IfExists") or plain.removesuffix("IfExists") not in _NAMING_OPERATORS:
             continue
         for key, values in keys.items():
-            if key.lower() in _NAMING_KEYS and not any(str(value) in ("*", "0.0.0.0/0", "::/0") for value in _as_list(values)):
+            if key.lower() in _NAMING_KEYS and not any(
+                str(value) in ("*", "0.0.0.0/0", "::/0") for value in _as_list(values)
+            ):
                 return True
     return False
 

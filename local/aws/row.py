@@ -1,45 +1,61 @@
 """The row language: one `Row` says all the provider needs to know about one resource type.
 
-The smallest row is a handful of lines:
+A small row, whole:
+
+    _PUT = Call("set_queue_attributes", {"QueueUrl": "queueUrl", "Attributes": {"Policy": Json("policy")}})
 
     Row(
-        "aws:sqs/queuePolicy:QueuePolicy",                the type, as the SDK spells it
-        service="sqs",                                    the boto3 client
-        id="{queueUrl}",                                  the resource's ID, from its properties …
-        create=PUT, update=(PUT,),                        PUT = Call("set_queue_attributes", {"QueueUrl": "queueUrl", …})
-        read=(Read("get_queue_attributes", {…}, {"Attributes": {"Policy": Json("policy")}}, gone=(…,)),),
+        "aws:sqs/queuePolicy:QueuePolicy",      the type, as the SDK spells it
+        service="sqs",                          the boto3 client
+        id="{queueUrl}",                        the resource's ID
+        create=_PUT,
+        update=(_PUT,),
+        read=(Read("get_queue_attributes", {"QueueUrl": "queueUrl", "AttributeNames": Const(["Policy"])},
+                   {"Policy": Json("policy")}, path="Attributes", gone=("QueueDoesNotExist",)),),
         delete=(Call("set_queue_attributes", {"QueueUrl": ID, "Attributes": {"Policy": Const("")}}),),
         replace_on=("queueUrl",),
     )
 
-**Operations.** A `Call` names a boto3 method and the map of its request (see `fields.py`); a `Read` has the map of its answer
-too. `create` makes the resource and its `id` is a template over properties (`"{role}:{name}"`, which also takes an imported
-ID apart) or a JMESPath into create's answer (`"Vpc.VpcId"`). After create the provider reads the resource back, makes those
-`settings` calls whose properties are not yet as wanted, and reads again; update does the same with `settings` and `update`.
-A call is made only when a property in its request has to change, so an interrupted create is repaired by the next update.
-`delete` calls run in order. Anything else is a `Do(function, on=(properties,))` in the same places.
+To add a type: write its row into the file of its SDK module (`rows/eks.py`, listed in `rows/__init__.py`), run
+`pytest tests/local/aws/test_rows.py`, which names what is missing, and add the type to `test_lifecycles.py`, which
+makes, reads, imports, changes and deletes it in the emulated account.
 
-**The read-back is a check**: an input that the account did not keep as asked is an error that names it, unless `read` does
-not tell it. So an emulator that drops a property is found the first time the property is used.
+Operations
+    A `Call` is a boto3 method and the map of its request (`fields.py` has the language of maps); a `Read` has the map
+    of its answer as well, often the same one. `create` makes the resource. `id` is a template over properties
+    (`"{role}:{name}"`, which also takes an imported ID apart), a JMESPath into create's answer (`"Vpc.VpcId"`), or a
+    function of the facts. Further ways to write an ID for an import are in `import_ids`.
+    After create the resource is read back; those `settings` are made whose properties are not yet as wanted; it is
+    read again. An update does the same with `settings` and `update`. A call is made only when a property that it
+    sends has to change, so the next update repairs a create that was interrupted. `delete` calls run in order.
+    `Do(function, on=(properties,))` stands where no operation does, `Derive` where no read does. `before` are
+    functions that raise `RefusedError` for what AWS refuses and the emulator does not.
 
-**Properties.** Everything in a map is supported. Beside that:
-    defaults        what the official provider fills in at Check (a program's value wins)
-    computed        inputs AWS chooses when the program does not (paths such as `rules[].bucketKeyEnabled` for nested ones)
-    local           inputs that only the provider itself acts on (`forceDestroy`)
-    not_emulated    inputs the provider refuses, with the reason; they show up in the table of docs/rehearsal.md
-    outputs         outputs made from facts: "arn:{partition}:ec2:{region}:{account}:vpc/{id}"
-    name            auto-naming: `Name("name", max_length=64)`; the default is the property `name` where the type has one
-    tags            how the service takes tags (`tags.py`); Check puts `tagsAll` together
-An input that is none of these is a row that is not finished: the rows' contract test names it.
+The read-back is a check
+    An input that the account did not keep, or that it invented, is an error that names it. So what an emulator drops
+    is found the first time it is used. It is silent only about what no read tells.
 
-**Replacement.** `replace_on` lists properties that cannot change in place; `createOnlyProperties` of the `cloudformation`
-schema are added; `in_place` takes out what AWS or the official provider does change. `region` always replaces.
-Old and new may exist side by side unless the name is fixed by the program or `delete_before_replace` says otherwise.
+Properties: whatever stands in a map is supported. Beside that
+    defaults        what the official provider fills in at Check; a program's value wins
+    computed        inputs that AWS chooses when the program does not; nested ones as `rules[].bucketKeyEnabled`
+    local           inputs on which only the provider acts (`forceDestroy`; `skipDestroy` works by itself)
+    not_emulated    inputs that are refused and outputs that have no value, each with the reason, for the docs
+    outputs         outputs made of facts: "arn:{partition}:ec2:{region}:{account}:vpc/{id}"
+    name            auto-naming, for a type that has a name: `Name(max_length=64)`
+    tags            how the service takes tags (`tags.py`); Check makes `tagsAll`
+    A property whose name begins with `_` is only passed from one read to the next.
 
-**Checks.** Types, required and unknown properties come from the SDK; enums, patterns and ranges from the CloudFormation
-schema under the same name (`schema_names` maps those that differ; `cloudformation="AWS::S3::Bucket/VersioningConfiguration"`
-points into a schema; `unchecked` takes out a path where the schema is wrong for the property). `exactly_one` and `conflicts`
-list properties that exclude each other. `constraints` are functions from inputs to `(property, reason)` problems.
+Replacement
+    `replace_on` are properties that cannot change in place. Added are the `createOnlyProperties` of the
+    `cloudformation` schema, less `in_place`; the name and the region always replace. The new resource comes before
+    the old one goes, unless the program fixes the name or `delete_before_replace` is set.
+
+Checks
+    Types, required and unknown properties come from the SDK. Enums, patterns, lengths and ranges come from the
+    `cloudformation` schema, property by property under the same name; `schema_names` has the others, as paths into
+    the schema ("OwnershipControls/Rules/[]"). `unchecked` are properties for which the schema is wrong.
+    `exactly_one` and `conflicts` list properties that exclude each other; `constraints` are functions from inputs to
+    problems, for what remains. `notes` are sentences for the table of docs/rehearsal.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the installed pulumi-aws SDK says about a resource type: its inputs, their types, and the names of its outputs.
 
-The only module that looks into the SDK. Introspection costs a second per run and much memory, so what is found is kept on
-disk, a small JSON file per type and SDK version.
+The only module that looks into the SDK. Introspection costs a second per run and much memory, so what is found is
+kept on disk, a small JSON file per type and SDK version.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class UnknownTypeError(LookupError):
 class SdkType:
     """A resource type of the SDK.
 
-    `inputs` maps each input to its type, `required` names those a program must give, `outputs` maps each output to its type.
-    A type is a dict: {"is": "string|boolean|integer|number|any"}, {"is": "list|map", "of": type},
-    {"is": "union", "of": [types]} or {"is": "object", "name": key of `objects`}; an object has `properties` and `required`.
+    `inputs` maps each input to its type, `required` names those a program must give, `outputs` maps each output to
+    its type. A type is a dict: {"is": "string|boolean|integer|number|any"}, {"is": "list|map", "of": type}, {"is":
+    "union", "of": [types]} or {"is": "object", "name": key of `objects`}; an object has `properties` and `required`.
     """
 
     token: str
@@ -56,7 +56,7 @@ def sdk_version() -> str:
 
 @cache
 def sdk_type(token: str) -> SdkType:
-    """The SDK's description of `token`, from the cache on disk or by looking into the SDK; `UnknownTypeError` if it has none."""
+    """The SDK's description of `token`, from the cache on disk or the SDK itself; `UnknownTypeError` if it has none."""
     path = _cache_path(token)
     try:
         return SdkType(**json.loads(path.read_text()))
@@ -186,7 +186,7 @@ def _cache_key() -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Several plugins may write the same file at once, so whole files only; a cache that can't be written is no error."""
+    """Several plugins may write a file at once, so whole files only; a cache that can't be written is no error."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)

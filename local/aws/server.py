@@ -1,7 +1,8 @@
 """The emulated AWS account: `python -m trainyard.local.aws.server --host 127.0.0.1 --port N`.
 
-Serves every service on one address until SIGTERM, SIGINT or the end of its parent. The account lives in memory: it is empty
-at the start and gone at the end. Prints one line when it is ready; requests are not logged, what EventBridge drops is.
+Serves every service on one address until SIGTERM, SIGINT or the end of its parent. The account lives in memory: it is
+empty at the start and gone at the end. Prints one line when it is ready; requests are not logged, what EventBridge
+drops is.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from trainyard.local.aws.values import OMIT, UNKNOWN, has_unknown
 
 @dataclass(frozen=True)
 class Tagging:
-    """What tagging adds to a row: to create's request, to the first read's answer, further reads, and calls that change tags."""
+    """What tagging adds to a row: to create's request, to the first read's answer, further reads, and calls."""
 
     create: Map = field(default_factory=dict)
     read: Map = field(default_factory=dict)
@@ -77,7 +77,7 @@ class OldTags(TagsField):
 
 
 def merged_tags(tags: Any, default_tags: Mapping[str, str]) -> Any:
-    """`tagsAll`: the default tags with the resource's own over them; unknown as soon as a part is, as in the official provider."""
+    """`tagsAll`: the default tags with the resource's own over them; unknown as soon as a part is."""
     if has_unknown(tags) or has_unknown(default_tags):
         return UNKNOWN
     return {**default_tags, **(tags or {})}
@@ -115,8 +115,8 @@ def tagged_by(
 ) -> Tagging:
     """The common pattern: an operation that tags and one that untags, both given an `address`.
 
-    `tags` and `keys` are their parameters, `pair` the two names in a list of pairs (none: a map). `create` says how create's
-    request takes tags; `read` how the first read tells them, or else `listing` is the read that does.
+    `tags` and `keys` are their parameters, `pair` the two names in a list of pairs (none: a map). `create` says how
+    create's request takes tags; `read` how the first read tells them, or else `listing` is the read that does.
     """
     key, value = pair
     calls = (

@@ -1,4 +1,4 @@
-"""Property values as the engine sees them: plain Python, one marker for what is not known yet, and comparison by meaning."""
+"""Property values as the engine sees them: plain Python, a marker for what is not known yet, canonical forms."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def has_unknown(value: Any) -> bool:
 
 
 def is_zero(value: Any) -> bool:
-    """Whether `value` says no more than leaving the property out (as Terraform's first SDK and so pulumi-aws has it)."""
+    """Whether `value` says no more than leaving the property out, as Terraform's first SDK has it."""
     if isinstance(value, (bool, int, float)):
         return not value
     return value is None or (isinstance(value, (str, list, dict)) and not value)
@@ -65,7 +65,7 @@ def sort_key(value: Any) -> str:
 
 
 def canonical_document(document: Any) -> Any:
-    """A JSON policy in one form: single-element lists unwrapped, lists of scalars sorted, so that AWS's rewording is no change."""
+    """A JSON policy in one form: lists of one unwrapped, lists of scalars sorted; AWS's rewording is no change."""
     if isinstance(document, Mapping):
         return {key: canonical_document(item) for key, item in document.items()}
     if isinstance(document, list):
@@ -87,7 +87,7 @@ def parse_document(text: Any) -> Any:
 
 
 def from_aws(value: Any) -> Any:
-    """A value of a boto3 answer as a property value: times as RFC 3339 text in UTC, bytes as text, no `None` in maps."""
+    """A value of a boto3 answer as a property value: times as RFC 3339 text in UTC, bytes as text, no `None`."""
     if isinstance(value, datetime):
         moment = value if value.tzinfo else value.replace(tzinfo=UTC)
         return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

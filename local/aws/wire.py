@@ -31,13 +31,33 @@ def from_struct(struct: Struct) -> dict[str, Any]:
     return {key: _from_value(value) for key, value in struct.fields.items()}
 
 
-def to_struct(properties: Mapping[str, Any]) -> Struct:
-    """`properties` as a struct; `None` is left out."""
+def to_struct(properties: Mapping[str, Any], secret: frozenset[str] = frozenset()) -> Struct:
+    """`properties` as a struct; `None` is left out, those named in `secret` are marked as such."""
     struct = _pb.Struct()
     for key, value in properties.items():
         if value is not None:
-            struct.fields[key].CopyFrom(_to_value(value))
+            marked = {_SIGNATURE: _SECRET, "value": value} if key in secret else value
+            struct.fields[key].CopyFrom(_to_value(marked))
     return struct
+
+
+def secret_properties(*structs: Struct) -> frozenset[str]:
+    """The top properties that are secret or have a secret in them; all tags are, where one is."""
+    found = {key for struct in structs for key, value in struct.fields.items() if _has_secret(value)}
+    return frozenset(found | {"tags", "tagsAll"} if found & {"tags", "tagsAll"} else found)
+
+
+def _has_secret(value: Any) -> bool:
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        return any(_has_secret(item) for item in value.list_value.values)
+    if kind != "struct_value":
+        return False
+    fields = value.struct_value.fields
+    signature = fields[_SIGNATURE].string_value if _SIGNATURE in fields else ""
+    if signature == _SECRET or (signature == _OUTPUT and "secret" in fields and fields["secret"].bool_value):
+        return True
+    return any(_has_secret(item) for item in fields.values())
 
 
 def _from_value(value: Any) -> Any:
@@ -86,7 +106,11 @@ def _to_value(value: Any) -> Any:
 
 
 def half_made_status(
-    resource_id: str, outputs: Mapping[str, Any], inputs: Mapping[str, Any], reasons: Iterable[str]
+    resource_id: str,
+    outputs: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    reasons: Iterable[str],
+    secret: frozenset[str] = frozenset(),
 ) -> tuple[str, tuple[tuple[str, bytes], ...]]:
     """The message and trailing metadata that tell the engine to keep a resource whose initialisation failed."""
     reasons = list(reasons)
@@ -94,7 +118,7 @@ def half_made_status(
     status = status_pb2.Status(code=grpc.StatusCode.UNKNOWN.value[0], message=message)
     status.details.add().Pack(
         provider_pb2.ErrorResourceInitFailed(
-            id=resource_id, properties=to_struct(outputs), inputs=to_struct(inputs), reasons=reasons
+            id=resource_id, properties=to_struct(outputs, secret), inputs=to_struct(inputs, secret), reasons=reasons
         )
     )
     return message, (("grpc-status-details-bin", status.SerializeToString()),)

@@ -1,7 +1,8 @@
 """Trainyard's changes to moto: the only package that touches moto's inside, a module per service.
 
-`install` puts them in. What they rely on is checked first: where moto is no longer built as expected, `MotoChangedError` says
-what to look at, and so does the contract test, rather than the emulation going wrong silently.
+`install` puts them in. What they rely on is checked first: where moto is no longer built as expected,
+`MotoChangedError` says what to look at, and so does the contract test, rather than the emulation going wrong
+silently.
 """
 
 from __future__ import annotations
@@ -45,6 +46,6 @@ def request_handler() -> type[MotoRequestHandler]:
 
 
 def preload() -> None:
-    """Load the services that a stack uses: before requests come, since threads that import at once get half a module."""
+    """Load the services that a stack uses, before requests come: threads that import at once get half a module."""
     for service in _PRELOADED:
         get_backend(service)

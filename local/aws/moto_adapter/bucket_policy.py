@@ -1,4 +1,4 @@
-"""Bucket policies in moto, which takes a Deny whose condition does not hold for a Deny: a TLS-only bucket refuses everyone.
+"""Bucket policies in moto, which denies though a Deny's condition does not hold: TLS-only buckets refuse everyone.
 
 Evaluated here are the statements of the bucket's policy with the request's own headers; who asks is the account's root.
 Identity policies are not enforced. The emulated account talks plain HTTP on loopback, which stands for TLS.
@@ -7,7 +7,6 @@ Identity policies are not enforced. The emulated account talks plain HTTP on loo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from flask import has_request_context

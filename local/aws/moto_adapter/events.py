@@ -48,8 +48,8 @@ _transformed: Callable[..., Any] = EventTemplateParser.parse
 def _send_to_targets(rule: Rule, original_event: Any, transform_input: bool = True) -> None:
     """As EventBridge does it: only enabled rules with a matching pattern; each target on its own; failures counted.
 
-    moto also delivers for disabled rules and, for rules with only a schedule, every event. It does not look at the policies
-    of queues and keys, leaves the account out of the event, and lets one failing target fail PutEvents.
+    moto also delivers for disabled rules and, for rules with only a schedule, every event. It does not look at the
+    policies of queues and keys, leaves the account out of the event, and lets one failing target fail PutEvents.
     """
     if rule.state == "DISABLED" or not rule.event_pattern.get_pattern():
         return

@@ -17,12 +17,14 @@ class MotoChangedError(RuntimeError):
 
 def require_parameters(function: Callable[..., Any], *parameters: str) -> None:
     """`function` has to take `parameters`."""
+    function = _moto_s_own(function)
     found = inspect.signature(function).parameters
     _require(function, [parameter for parameter in parameters if parameter not in found])
 
 
 def require_mentions(function: Callable[..., Any], *mentions: str) -> None:
     """`function` has to be written with `mentions` in it: attributes it sets, parameters of the request it reads."""
+    function = _moto_s_own(function)
     source = inspect.getsource(function)
     _require(function, [mention for mention in mentions if mention not in source])
 
@@ -30,14 +32,19 @@ def require_mentions(function: Callable[..., Any], *mentions: str) -> None:
 def wrap(owner: type, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Let `wrapper`, given moto's own method, make the one that takes its place; a second time changes nothing."""
     original = getattr(owner, name)
-    if not hasattr(original, "of_trainyard"):
+    if not hasattr(original, "moto_s_own"):
         replacement: Any = wrapper(original)
-        replacement.of_trainyard = True
+        replacement.moto_s_own = original
         setattr(owner, name, replacement)
 
 
+def _moto_s_own(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What stood in the place of `function` before `wrap`."""
+    return getattr(function, "moto_s_own", function)
+
+
 def add(owner: type, name: str, method: Callable[..., Any]) -> None:
-    """Give `owner` a method that moto lacks; `MotoChangedError` once moto has one of its own, which is to be preferred."""
+    """Give `owner` a method that moto lacks; `MotoChangedError` once moto has one of its own."""
     existing = getattr(owner, name, None)
     if existing is not None and existing is not method:
         raise MotoChangedError(

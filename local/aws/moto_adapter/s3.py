@@ -1,4 +1,4 @@
-"""S3 in moto: events of a bucket going to EventBridge, which it does but does not tell, and who may deliver access logs."""
+"""S3 in moto: a bucket's events going to EventBridge, which it does not tell, and who may deliver access logs."""
 
 from __future__ import annotations
 

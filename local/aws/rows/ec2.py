@@ -1,34 +1,27 @@
-"""EC2: networks. Rules of security groups as resources of their own are in `vpc.py`."""
+"""EC2: networks; with security groups and flow logs, which have files of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from trainyard.local.aws.calls import Call, Derive, Do, Read
 from trainyard.local.aws.context import Context
-from trainyard.local.aws.errors import AwsError
 from trainyard.local.aws.fields import (
     ID,
     Added,
     Const,
     Each,
     Fact,
-    Field,
     Json,
-    Named,
     Object,
     Removed,
-    Scope,
     Values,
-    leaves,
     pascal,
 )
-from trainyard.local.aws.row import Name, Row
-from trainyard.local.aws.rows.security_group_rules import Rules, describe_group, rules_from, set_rules
+from trainyard.local.aws.row import Row
+from trainyard.local.aws.rows import ec2_flow_logs, ec2_security_groups
 from trainyard.local.aws.tags import ec2_tags
-from trainyard.local.aws.values import OMIT
 
 _NO_IPV6 = "the rehearsal's networks are IPv4 only"
 _NO_IPAM = "IP address management is not emulated"
@@ -376,195 +369,12 @@ def _vpc_endpoint() -> Row:
     )
 
 
-def _rules_of(context: Context, observed: Mapping[str, Any]) -> Mapping[str, Any]:
-    del observed
-    description = describe_group(context, context.id)
-    return {"ingress": rules_from(description, "ingress"), "egress": rules_from(description, "egress")}
-
-
-def _set_ingress(context: Context) -> None:
-    set_rules(context, "ingress", context.wanted.get("ingress") or ())
-
-
-def _set_egress(context: Context) -> None:
-    set_rules(context, "egress", context.wanted.get("egress") or ())
-
-
-def _make_group(context: Context) -> Any:
-    """A new group without the rule that lets everything out, which the official provider takes away as well."""
-    wanted = context.wanted
-    place = {"VpcId": wanted["vpcId"]} if wanted.get("vpcId") else {}
-    answer = context.call("create_security_group", GroupName=wanted["name"], Description=wanted["description"], **place)
-    context.id = answer["GroupId"]
-    set_rules(context, "egress", ())
-    return answer
-
-
-def _adopt_default_group(context: Context) -> Any:
-    """The group that every network has, emptied; nothing is created."""
-    vpc_id = context.wanted.get("vpcId")
-    if not vpc_id:
-        defaults = context.call("describe_vpcs", Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
-        if not defaults:
-            raise AwsError("ec2:DescribeVpcs", "DefaultVpcNotFound", "there is no default VPC; give vpcId")
-        vpc_id = defaults[0]["VpcId"]
-    filters = [{"Name": "vpc-id", "Values": [vpc_id]}, {"Name": "group-name", "Values": ["default"]}]
-    group = context.call("describe_security_groups", Filters=filters)["SecurityGroups"][0]
-    context.id = group["GroupId"]
-    set_rules(context, "ingress", ())
-    set_rules(context, "egress", ())
-    return group
-
-
-def _revoke_all(context: Context) -> None:
-    if context.wanted.get("revokeRulesOnDelete"):
-        set_rules(context, "ingress", ())
-        set_rules(context, "egress", ())
-
-
-def _security_group(token: str, **more: Any) -> Row:
-    return Row(
-        token,
-        service="ec2",
-        cloudformation="AWS::EC2::SecurityGroup",
-        id="GroupId",
-        read=(
-            Read(
-                "describe_security_groups",
-                {"GroupIds": [ID]},
-                {**pascal("description", "ownerId", "vpcId"), "GroupName": "name"},
-                path="SecurityGroups[0]",
-                gone=("InvalidGroup.NotFound", "InvalidGroupId.Malformed"),
-            ),
-            Derive(_rules_of, (Rules("ingress"), Rules("egress"))),
-        ),
-        settings=(Do(_set_ingress, on=("ingress",)), Do(_set_egress, on=("egress",))),
-        tags=ec2_tags("security-group"),
-        local=("revokeRulesOnDelete",),
-        outputs={"arn": "arn:{partition}:ec2:{region}:{account}:security-group/{id}"},
-        schema_names={"description": "GroupDescription", "name": "GroupName"},
-        unchecked=("ingress", "egress"),
-        **more,
-    )
-
-
-@dataclass(frozen=True)
-class FirstOf(Field):
-    """The first of several properties that is set, or what stands for it in `kinds`."""
-
-    kinds: Mapping[str, str]
-    told: bool = False
-
-    def write(self, scope: Scope) -> Any:
-        for property_, kind in self.kinds.items():
-            if scope.values.get(property_):
-                return kind if self.told else scope.values[property_]
-        return OMIT
-
-    def leaves(self) -> Iterator[Named]:
-        for property_ in self.kinds:
-            yield from leaves(property_)
-
-
-_LOGGED = {"vpcId": "VPC", "subnetId": "Subnet", "eniId": "NetworkInterface"}
-_LOGGED_PREFIXES = {"vpc-": "vpcId", "subnet-": "subnetId", "eni-": "eniId"}
-
-
-def _logged(context: Context, observed: Mapping[str, Any]) -> Mapping[str, Any]:
-    del context
-    resource = observed.get("_resource") or ""
-    return {property_: resource for prefix, property_ in _LOGGED_PREFIXES.items() if resource.startswith(prefix)}
-
-
-def _needs_role(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    to_logs = inputs.get("logDestinationType") == "cloud-watch-logs"
-    if to_logs and "iamRoleArn" not in inputs:
-        yield "iamRoleArn", "is missing: flow logs go to CloudWatch Logs with a role"
-    if to_logs and "destinationOptions" in inputs:
-        yield "destinationOptions", "is for flow logs that go to S3"
-    if "logDestination" not in inputs:
-        yield "logDestination", "is missing: say where the flow logs go"
-
-
-def _flow_log() -> Row:
-    settings = {
-        **pascal("logDestination", "logDestinationType", "logFormat", "maxAggregationInterval", "trafficType"),
-        "DeliverLogsPermissionArn": "iamRoleArn",
-        "DestinationOptions": Object(
-            "destinationOptions", pascal("fileFormat", "hiveCompatiblePartitions", "perHourPartition")
-        ),
-    }
-    return Row(
-        "aws:ec2/flowLog:FlowLog",
-        service="ec2",
-        cloudformation="AWS::EC2::FlowLog",
-        id="FlowLogIds[0]",
-        create=Call(
-            "create_flow_logs",
-            {**settings, "ResourceIds": [FirstOf(_LOGGED)], "ResourceType": FirstOf(_LOGGED, told=True)},
-            failures="Unsuccessful[].Error",
-        ),
-        read=(
-            Read(
-                "describe_flow_logs",
-                {"FlowLogIds": [ID]},
-                {**settings, "ResourceId": "_resource"},
-                path="FlowLogs[0]",
-                gone=("InvalidFlowLogId.NotFound",),
-            ),
-            Derive(_logged, tuple(_LOGGED)),
-        ),
-        delete=(
-            Call(
-                "delete_flow_logs",
-                {"FlowLogIds": [ID]},
-                ignore=("InvalidFlowLogId.NotFound",),
-                failures="Unsuccessful[].Error",
-            ),
-        ),
-        tags=ec2_tags("vpc-flow-log"),
-        defaults={"logDestinationType": "cloud-watch-logs", "maxAggregationInterval": 600},
-        computed=("logFormat", "destinationOptions"),
-        replace_on=("iamRoleArn", *_LOGGED),
-        exactly_one=(tuple(_LOGGED),),
-        constraints=(_needs_role,),
-        schema_names={"iamRoleArn": "DeliverLogsPermissionArn"},
-        outputs={"arn": "arn:{partition}:ec2:{region}:{account}:vpc-flow-log/{id}"},
-        not_emulated={
-            "deliverCrossAccountRole": "the emulator has one account",
-            "regionalNatGatewayId": "flow logs of gateways are not emulated",
-            "tagFieldSpecifications": "tags in flow logs are not emulated",
-            "transitGatewayAttachmentId": "transit gateways are not emulated",
-            "transitGatewayId": "transit gateways are not emulated",
-        },
-        notes=("no traffic flows in the emulated account, so no flow log is ever written",),
-    )
-
-
 ROWS = (
     _vpc(),
     _subnet(),
     _route_table(),
     _route_table_association(),
     _vpc_endpoint(),
-    _security_group(
-        "aws:ec2/securityGroup:SecurityGroup",
-        name=Name(),
-        create=Do(_make_group),
-        delete=(
-            Do(_revoke_all),
-            Call("delete_security_group", {"GroupId": ID}, ignore=("InvalidGroup.NotFound",)),
-        ),
-        defaults={"description": "Managed by Pulumi", "revokeRulesOnDelete": False},
-        computed=("ingress", "egress", "vpcId"),
-    ),
-    _security_group(
-        "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
-        create=Do(_adopt_default_group),
-        defaults={"revokeRulesOnDelete": False},
-        computed=("ingress", "egress", "vpcId"),
-        not_emulated={"namePrefix": "the group's name is always default"},
-        notes=("adopted and emptied at create, as the official provider does; deleting only forgets it",),
-    ),
-    _flow_log(),
+    *ec2_security_groups.ROWS,
+    *ec2_flow_logs.ROWS,
 )

@@ -91,7 +91,9 @@ ROWS = (
         ),
         settings=(
             Call("update_assume_role_policy", {**_ROLE, "PolicyDocument": Json("assumeRolePolicy")}),
-            Call("update_role", {**_ROLE, **pascal("maxSessionDuration"), "Description": Prop("description", unset="")}),
+            Call(
+                "update_role", {**_ROLE, **pascal("maxSessionDuration"), "Description": Prop("description", unset="")}
+            ),
             Call(
                 "put_role_permissions_boundary",
                 {**_ROLE, **pascal("permissionsBoundary")},

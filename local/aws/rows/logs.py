@@ -70,7 +70,6 @@ ROWS = (
         replace_on=("logGroupClass",),
         outputs={"arn": _ARN, "name": "{id}"},
         schema_names={"name": "LogGroupName"},
-        unchecked=("retentionInDays",),
         not_emulated={"deletionProtectionEnabled": "the emulator has no deletion protection"},
     ),
 )

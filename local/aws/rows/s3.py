@@ -71,8 +71,8 @@ def _log_target_takes_logs(context: Context) -> None:
     target = context.wanted["targetBucket"]
     if _encrypts_with_kms(context, target):
         raise RefusedError(
-            f"access logs cannot go to {target}: its default encryption is SSE-KMS, and S3 delivers access logs only to "
-            "buckets whose default encryption is SSE-S3 (AES256)"
+            f"access logs cannot go to {target}: its default encryption is SSE-KMS, and S3 delivers access logs only "
+            "to buckets whose default encryption is SSE-S3 (AES256)"
         )
 
 

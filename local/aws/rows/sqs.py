@@ -63,7 +63,7 @@ def _one_encryption(inputs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _policy(token: str, attribute: str, field: Json) -> Row:
-    """One attribute of a queue as a resource: its ID is the queue's URL, and without the attribute it does not exist."""
+    """One attribute of a queue as a resource: the queue's URL is its ID; without the attribute it does not exist."""
     put = Call("set_queue_attributes", {"QueueUrl": "queueUrl", "Attributes": {attribute: field}})
     return Row(
         token,

@@ -51,7 +51,9 @@ def test_documents_are_compared_by_meaning():
     meant = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sqs:SendMessage"}]}
     old = {"queueUrl": "u", "policy": text}
     assert not difference(token, old, {"queueUrl": "u", "policy": meant}).changes
-    assert difference(token, old, {"queueUrl": "u", "policy": {**meant, "Statement": []}}).changes == {"policy": "update"}
+    assert difference(token, old, {"queueUrl": "u", "policy": {**meant, "Statement": []}}).changes == {
+        "policy": "update"
+    }
 
 
 def test_tags_show_the_changed_key():
@@ -94,7 +96,10 @@ def test_an_unknown_value_is_a_change_and_replaces_where_a_known_one_would():
     [
         (QUEUE, {"name", "namePrefix", "fifoQueue", "region"}),
         ("aws:ec2/vpc:Vpc", {"cidrBlock", "instanceTenancy", "region"}),
-        ("aws:ec2/subnet:Subnet", {"availabilityZone", "availabilityZoneId", "cidrBlock", "vpcId", "region", "ipv6Native"}),
+        (
+            "aws:ec2/subnet:Subnet",
+            {"availabilityZone", "availabilityZoneId", "cidrBlock", "vpcId", "region", "ipv6Native"},
+        ),
         ("aws:kms/key:Key", {"customerMasterKeySpec", "keyUsage", "multiRegion", "region"}),
         ("aws:iam/role:Role", {"name", "namePrefix", "path", "region"}),
         ("aws:iam/policy:Policy", {"name", "namePrefix", "path", "description", "region"}),
@@ -114,7 +119,9 @@ def test_a_generated_name_lets_the_new_resource_stand_beside_the_old_one():
 
 def test_a_fixed_name_makes_the_old_resource_go_first():
     token = "aws:iam/role:Role"
-    found = difference(token, {"name": "r", "assumeRolePolicy": "{}"}, {"name": "r", "assumeRolePolicy": "{}", "path": "/x/"})
+    found = difference(
+        token, {"name": "r", "assumeRolePolicy": "{}"}, {"name": "r", "assumeRolePolicy": "{}", "path": "/x/"}
+    )
     assert found.replaces == {"path"}
     assert found.delete_before_replace
 

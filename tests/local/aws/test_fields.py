@@ -45,7 +45,11 @@ def scope(values=None, facts=None, actual=None) -> Scope:
         ({"Groups": Values("groups", key="Id")}, {"groups": ["a", "b"]}, {"Groups": [{"Id": "a"}, {"Id": "b"}]}),
         ({"Rule": Object("rule", pascal("name"))}, {"rule": {"name": "x"}}, {"Rule": {"Name": "x"}}),
         ({"Rules": Object("rule", pascal("name"), single=True)}, {"rule": {"name": "x"}}, {"Rules": [{"Name": "x"}]}),
-        ({"Rules": Each("rules", pascal("id"))}, {"rules": [{"id": "1"}, {"id": "2"}]}, {"Rules": [{"Id": "1"}, {"Id": "2"}]}),
+        (
+            {"Rules": Each("rules", pascal("id"))},
+            {"rules": [{"id": "1"}, {"id": "2"}]},
+            {"Rules": [{"Id": "1"}, {"Id": "2"}]},
+        ),
     ],
 )
 def test_a_map_goes_both_ways(map_, properties, request_):
@@ -71,7 +75,10 @@ def test_facts_address_the_resource():
 
 def test_lists_change_by_what_is_added_and_removed():
     map_ = {"Add": Added("tables"), "Remove": Removed("tables")}
-    assert write_map(map_, scope({"tables": ["b", "c"]}, actual={"tables": ["a", "b"]})) == {"Add": ["c"], "Remove": ["a"]}
+    assert write_map(map_, scope({"tables": ["b", "c"]}, actual={"tables": ["a", "b"]})) == {
+        "Add": ["c"],
+        "Remove": ["a"],
+    }
     assert write_map(map_, scope({"tables": ["a"]}, actual={"tables": ["a"]})) == {}
 
 
@@ -81,7 +88,9 @@ def test_a_parameter_that_aws_takes_only_when_true():
 
 
 def test_times_are_read_as_utc_text():
-    assert read_map({"Made": "made"}, {"Made": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}) == {"made": "2026-01-02T03:04:05Z"}
+    assert read_map({"Made": "made"}, {"Made": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)}) == {
+        "made": "2026-01-02T03:04:05Z"
+    }
 
 
 def test_documents_mean_the_same_however_they_are_written():

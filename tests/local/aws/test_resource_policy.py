@@ -12,7 +12,12 @@ QUEUE = "arn:aws:sqs:us-east-1:123456789012:jobs"
 RULE = "arn:aws:events:us-east-1:123456789012:rule/spot"
 CONTEXT = {"aws:SourceArn": RULE, "aws:SourceAccount": "123456789012", "aws:SecureTransport": "true"}
 REQUEST = Request("events.amazonaws.com", "sqs:SendMessage", QUEUE, CONTEXT)
-ALLOW = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": QUEUE}
+ALLOW = {
+    "Effect": "Allow",
+    "Principal": {"Service": "events.amazonaws.com"},
+    "Action": "sqs:SendMessage",
+    "Resource": QUEUE,
+}
 DENY_ALL = {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*"}
 
 

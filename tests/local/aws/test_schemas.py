@@ -51,7 +51,7 @@ def test_what_was_found_is_kept_on_disk_and_a_broken_file_is_found_again(tmp_pat
     file.write_text("{ broken")
     sdk_type.cache_clear()
     assert sdk_type("aws:kms/alias:Alias") == first
-    monkeypatch.setattr(sdk, "introspect", lambda token: pytest.fail("looked into the SDK again"))
+    monkeypatch.setattr(sdk, "introspect", lambda _: pytest.fail("looked into the SDK again"))
     sdk_type.cache_clear()
     assert sdk_type("aws:kms/alias:Alias") == first
     sdk_type.cache_clear()

@@ -1,0 +1,138 @@
+"""Told to go, a gang saves within the step it is in, ends cleanly, and costs not one number."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+
+import boto3
+import pytest
+import torch
+
+LONG_STEPS = {"training__steps": 3, "checkpoint__interval_steps": 100}
+
+SPOT_WARNING = "EC2 Spot Instance Interruption Warning"
+
+
+def resumed_like_uninterrupted(run, uninterrupted, tensors_of: Callable) -> None:
+    assert run.steps == uninterrupted.steps
+    left = tensors_of(run.checkpoints / "step-00000003")
+    right = tensors_of(uninterrupted.checkpoints / "step-00000003")
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        assert torch.equal(value, right[name]), name
+
+
+@pytest.mark.parametrize(("strategy", "samples"), [("ddp", 768), ("fsdp", 256)])
+def test_sigterm_on_any_rank_drops_the_step_begun_and_the_resumed_run_does_it_exactly(
+    new_run: Callable, write_tokens: Callable, tensors_of: Callable, tmp_path, strategy: str, samples: int
+) -> None:
+    # Many micro-batches a step make it long: a warning does not wait for its end.
+    (tmp_path / "tokens").mkdir()
+    write_tokens(tmp_path / "tokens", {"train": (30_000,), "val": (400,)})
+    settings = {**LONG_STEPS, "training__global_batch_size": samples}
+    settings |= {"data__uri": tmp_path / "tokens", "parallel__strategy": strategy}
+    uninterrupted = new_run(**settings).go(2)
+    seconds_per_step = min(line["seconds_per_step"] for line in uninterrupted.lines if "seconds_per_step" in line)
+    assert seconds_per_step > 0.4
+
+    run = new_run(**settings)
+    gang = run.start(2)
+    run.wait_for_step(1)
+    time.sleep(0.3 * seconds_per_step)
+    told = time.monotonic()
+    gang.signal(1, signal.SIGTERM)
+    assert gang.wait(30) == [0, 0]
+    assert time.monotonic() - told < 3
+    assert run.outcome["outcome"] == "preempted"
+    assert run.outcome["step"] == 1
+    assert run.outcome["reason"] == "SIGTERM (rank 1)"
+    assert run.outcome["checkpoint"] == str(run.checkpoints / "step-00000001")
+    assert [event["step"] for event in run.events("interrupted")] == [1]
+
+    run.go(2)
+    assert run.outcome["resumed_from_step"] == 1
+    resumed_like_uninterrupted(run, uninterrupted, tensors_of)
+
+
+def test_sigterm_before_the_first_step_leaves_nothing_to_resume(new_run: Callable) -> None:
+    run = new_run(**LONG_STEPS, training__global_batch_size=120)
+    gang = run.start(2)
+    for rank in range(2):
+        run.wait_for(lambda: run.directory.exists())
+        gang.signal(rank, signal.SIGTERM)
+    assert gang.wait() == [0, 0]
+    assert run.outcome == {**run.outcome, "outcome": "preempted", "step": 0, "checkpoint": None}
+    assert not run.checkpoints.exists()
+
+
+@pytest.fixture
+def queue(s3: str) -> tuple[str, Callable[..., None], Callable[[], int]]:
+    """An interruption queue: its URL, a way to send what EventBridge would, and how many messages it holds."""
+    client = boto3.client("sqs")
+    url = client.create_queue(QueueName="interruptions")["QueueUrl"]
+
+    def send(instance: str, detail_type: str = SPOT_WARNING) -> None:
+        detail = {"instance-id": instance, "instance-action": "terminate"}
+        event = {"version": "0", "detail-type": detail_type, "source": "aws.ec2", "detail": detail}
+        client.send_message(QueueUrl=url, MessageBody=json.dumps(event))
+
+    def held() -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        return sum(map(int, client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"].values()))
+
+    return url, send, held
+
+
+def of_instance(rank: int) -> dict[str, str]:
+    return {"TRAINER_INSTANCE_ID": f"i-{rank:017x}"}
+
+
+def test_queue_message_about_one_rank_stops_the_gang_and_others_messages_stay(
+    new_run: Callable, queue: tuple[str, Callable[..., None], Callable[[], int]]
+) -> None:
+    url, send, held = queue
+    settings = {"training__steps": 100_000, "checkpoint__interval_steps": 100_000, "metrics__interval_steps": 1}
+    run = new_run(**settings, preemption__queue_url=url, preemption__wait_seconds=1)
+    gang = run.start(2, each=of_instance)
+    run.wait_for_step(3)
+    send("i-0123456789abcdef0")
+    send(of_instance(1)["TRAINER_INSTANCE_ID"], "EC2 Instance Rebalance Recommendation")
+    at = max(run.steps)
+    run.wait_for_step(at + 60)
+    assert held() == 2, "a message about another instance, and another kind of event, are not this gang's"
+
+    send(of_instance(1)["TRAINER_INSTANCE_ID"])
+    assert gang.wait(30) == [0, 0]
+    assert run.outcome["outcome"] == "preempted"
+    assert run.outcome["reason"] == f"spot interruption of {of_instance(1)['TRAINER_INSTANCE_ID']} (rank 0)"
+    assert run.outcome["step"] == max(run.steps)
+    assert held() == 2
+
+    # Told once: the message is gone, and the next start trains on from the very step.
+    stopped_at = run.outcome["step"]
+    again = run.start(2, each=of_instance)
+    run.wait_for_step(stopped_at + 60)
+    again.kill()
+    assert [event["step"] for event in run.events("resumed")] == [stopped_at]
+
+
+@pytest.mark.parametrize(
+    ("url", "each", "said"),
+    [
+        ("http://127.0.0.1:1/123456789012/nowhere", of_instance, "can't be read"),
+        ("{url}-misspelt", of_instance, "can't be read"),
+        ("{url}", lambda _rank: {}, "set TRAINER_INSTANCE_ID"),
+    ],
+)
+def test_queue_that_can_not_warn_anyone_is_refused_at_the_start(
+    new_run: Callable, queue: tuple, url: str, each: Callable, said: str
+) -> None:
+    run = new_run(preemption__queue_url=url.format(url=queue[0]))
+    assert run.start(2, each=each).wait() == [2, 2]
+    told = run.log.read_text()
+    assert said in told
+    assert told.count("trainer: ") == 1
+    assert "Traceback" not in told

@@ -1,0 +1,68 @@
+"""`python -m trainer`, alone or under torchrun: reads the settings, trains, turns the end into an exit code.
+
+0: finished, or preempted after saving (outcome.json says which). 1: the training failed. 2: a setting or a place must
+be put right first; one message from rank 0 says what.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from typing import NoReturn
+
+from trainer.config import accumulation_steps, load_config
+from trainer.errors import TrainingError, UserError
+from trainer.preemption import Notice
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}\n{self.format_usage().rstrip()}")
+
+
+def main() -> int:
+    notice = Notice()
+    notice.listen_for_signals()  # first of all: from here on a warning is never lost
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    logging.basicConfig(
+        level=logging.WARNING, format=f"%(asctime)s rank {rank} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    logging.getLogger("trainer").setLevel(logging.INFO)
+    try:
+        config = load_config(*_arguments())
+        accumulation_steps(config.training, world_size)
+        from trainer.loop import train  # torch takes seconds to import; a misspelt setting should not
+
+        train(config, notice)
+    except UserError as error:
+        return _end(rank, error, 2)
+    except TrainingError as error:
+        return _end(rank, error, 1)
+    return 0
+
+
+def _arguments() -> tuple[str, list[str]]:
+    parser = _Parser(prog="python -m trainer", description="Trains a GPT-style decoder on prepared token shards.")
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file, or a recipe's name: cpu-tiny, …")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="changes",
+        help="one setting: training.steps=100",
+    )
+    arguments = parser.parse_args()
+    return arguments.config, arguments.changes
+
+
+def _end(rank: int, error: Exception, code: int) -> int:
+    if rank == 0:
+        print(f"trainer: {error}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

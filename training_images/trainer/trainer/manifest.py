@@ -1,0 +1,112 @@
+"""What makes files a checkpoint: `manifest.json`, written last, names each with size and hash, and carries its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+class UnsoundCheckpointError(Exception):
+    """Why a checkpoint can't be used."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(_Record):
+    name: str
+    bytes: int
+    sha256: str
+
+
+class CheckpointManifest(_Record):
+    format_version: Literal[1] = FORMAT_VERSION
+    run_id: str
+    """The same through all restarts of a run."""
+    progress: dict[str, int]
+    scaler: dict[str, Any] | None
+    """Loss-scaling state of an fp16 run."""
+    world_size: int
+    strategy: str
+    """none, ddp or fsdp: how the ranks that saved shared the model."""
+    device: str
+    data_sha256: str
+    """Of the token data set's content."""
+    essentials: dict[str, Any]
+    """The settings that decide which numbers come out."""
+    config: dict[str, Any]
+    """All settings."""
+    config_sha256: str
+    versions: dict[str, str]
+    saved_at: str
+    files: tuple[FileRecord, ...]
+
+    @property
+    def step(self) -> int:
+        return self.progress["step"]
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    def to_json(self) -> bytes:
+        content = self.model_dump(mode="json")
+        return (json.dumps({**content, "manifest_sha256": hash_of(content)}, indent=1) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> CheckpointManifest:
+        """Raises UnsoundCheckpointError, saying why, for anything but what `to_json` wrote."""
+        try:
+            content = json.loads(data)
+            recorded = content.pop("manifest_sha256")
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise UnsoundCheckpointError(f"{MANIFEST} is no whole manifest") from None
+        if content.get("format_version") != FORMAT_VERSION:
+            raise UnsoundCheckpointError(
+                f"{MANIFEST} is of format version {content.get('format_version')}, this trainer reads {FORMAT_VERSION}"
+            )
+        if recorded != hash_of(content):
+            raise UnsoundCheckpointError(f"{MANIFEST} does not have the SHA-256 it says it has")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UnsoundCheckpointError(f"{MANIFEST} is not as expected: {error.errors()[0]['msg']}") from None
+
+
+def hash_of(value: Any) -> str:
+    """SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def record_of(file: Path) -> FileRecord:
+    with file.open("rb") as content:
+        return FileRecord(
+            name=file.name, bytes=file.stat().st_size, sha256=hashlib.file_digest(content, "sha256").hexdigest()
+        )
+
+
+def check_file(file: Path, record: FileRecord) -> None:
+    """Raises UnsoundCheckpointError unless `file` is what the record says."""
+    if not file.is_file():
+        raise UnsoundCheckpointError(f"{record.name} is missing")
+    if (size := file.stat().st_size) != record.bytes:
+        raise UnsoundCheckpointError(f"{record.name} has {size} bytes instead of {record.bytes}")
+    if record_of(file).sha256 != record.sha256:
+        raise UnsoundCheckpointError(f"the SHA-256 of {record.name} differs")
+
+
+def differences(saved: dict[str, Any], present: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ: name to (saved, present)."""
+    return {
+        name: (saved.get(name), present.get(name))
+        for name in sorted(saved.keys() | present.keys())
+        if saved.get(name) != present.get(name)
+    }

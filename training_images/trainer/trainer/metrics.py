@@ -1,0 +1,62 @@
+"""`metrics.jsonl`: one JSON object per line, the record of a run across all its restarts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+EVALUATION = "evaluation"
+
+
+class Journal:
+    """Appends lines, each written whole and at once. Lines with an `event` tell what happened, the others are steps."""
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        """Steps and evaluations after `resumed_step` are taken out: they are about to be done again."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [json.dumps(line) for line in read_lines(path) if not _done_again(line, resumed_step)]
+        temporary = path.with_suffix(".new")
+        temporary.write_text("".join(f"{line}\n" for line in kept))
+        temporary.replace(path)
+        self._file = path.open("a", buffering=1)
+
+    def write(self, **fields: Any) -> None:
+        self._file.write(json.dumps({**fields, "time": round(time.time(), 3)}) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The complete lines of a journal. A kill in mid-write leaves half a line, which is passed over."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return
+    for line in text.splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def _done_again(line: dict[str, Any], resumed_step: int) -> bool:
+    return line.get("event") in (None, EVALUATION) and line.get("step", 0) > resumed_step
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replaces the file at once: a reader sees the old content or the new."""
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """None if there is no such file or it is not whole."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,137 @@
+"""What a run tells: lines for people, the journal, MLflow, the outcome. Rank 0 writes; the others stay silent."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import yaml
+
+from trainer.config import Config
+from trainer.errors import UserError
+from trainer.metrics import Journal, read_json, write_json
+from trainer.tracking import Tracker
+
+log = logging.getLogger("trainer")
+
+Ending = Literal["finished", "preempted", "failed"]
+
+_TRACKING_PATIENCE_SECONDS: dict[Ending, float] = {"finished": 60.0, "preempted": 3.0, "failed": 3.0}
+_EVENT_OF_OUTCOME: dict[Ending, str] = {"finished": "finished", "preempted": "interrupted", "failed": "failed"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a process's work ended; `outcome.json` in the run directory."""
+
+    outcome: Ending
+    step: int
+    """Optimiser steps done over all restarts."""
+    resumed_from_step: int | None = None
+    reason: str | None = None
+    checkpoint: str | None = None
+    """URI of the newest one."""
+
+
+class RunDirectory:
+    """`metrics.jsonl`, `outcome.json`, `config.yaml` and `run.json` of one run."""
+
+    def __init__(self, config: Config) -> None:
+        """Raises UserError if it can't be written. What an earlier process said of its end is removed."""
+        self.path = config.run.directory.absolute()
+        self._config = config
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "outcome.json").unlink(missing_ok=True)
+            settings = config.model_dump(mode="json")
+            (self.path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+        except OSError as error:
+            raise UserError(
+                f"run.directory {self.path}: can't be written: {error.strerror}; name a folder that can"
+            ) from None
+
+    def run_id(self) -> str:
+        """That of the run whose record is here, if it had these settings; else a new one."""
+        known = read_json(self.path / "run.json")
+        if known is not None and known.get("essentials") == self._config.essentials():
+            return known["run_id"]
+        return uuid.uuid4().hex
+
+    def keep_run_id(self, run_id: str) -> None:
+        write_json(self.path / "run.json", {"run_id": run_id, "essentials": self._config.essentials()})
+
+    def write_outcome(self, outcome: Outcome) -> None:
+        write_json(self.path / "outcome.json", asdict(outcome))
+
+
+class Reporter:
+    def __init__(self, config: Config, directory: RunDirectory | None) -> None:
+        """`directory` is None on the ranks that stay silent."""
+        self._config = config
+        self._directory = directory
+        self._journal: Journal | None = None
+        self.start_clock(0.0)
+
+    def open(self, run_id: str, resumed_step: int) -> None:
+        """Begins to report: steps after `resumed_step` are about to be done, perhaps again."""
+        if self._directory is not None:
+            self._directory.keep_run_id(run_id)
+            self._journal = Journal(self._directory.path / "metrics.jsonl", resumed_step)
+            self._tracker = Tracker(self._config.tracking, run_id, self._directory.path)
+
+    def start_clock(self, data_wait_seconds: float) -> None:
+        self._line_started = time.perf_counter()
+        self._line_data_wait = data_wait_seconds
+        self._line_steps = 0
+        self._line_tokens = 0
+
+    def count_step(self, tokens: int) -> None:
+        self._line_steps += 1
+        self._line_tokens += tokens
+
+    def pause_clock(self, seconds: float) -> None:
+        """Takes time that was not spent in training steps out of their rate."""
+        self._line_started += seconds
+
+    def step(self, step: int, tokens: int, data_wait_seconds: float, **measured: float) -> None:
+        """A line about the steps since the last one. `data_wait_seconds` counts from the start of the process."""
+        seconds = (time.perf_counter() - self._line_started) / self._line_steps
+        rate = self._line_tokens / self._line_steps / seconds
+        if self._journal is not None:
+            self._journal.write(
+                step=step,
+                # JSON has no infinity: fp16 meets it while it looks for a scale.
+                **{name: value if math.isfinite(value) else None for name, value in measured.items()},
+                tokens=tokens,
+                tokens_per_second=round(rate, 1),
+                seconds_per_step=round(seconds, 6),
+                data_wait_seconds=round((data_wait_seconds - self._line_data_wait) / self._line_steps, 6),
+            )
+            log.info(
+                "step %d/%d  loss %.4f  gradient norm %.3f  %.0f tokens/s",
+                step, self._config.training.steps, measured["loss"], measured["grad_norm"], rate,
+            )  # fmt: skip
+        self.start_clock(data_wait_seconds)
+
+    def event(self, event: str, said: str, **fields: Any) -> None:
+        """Something other than a step: a line in the journal, and `said` for people."""
+        if self._journal is not None:
+            self._journal.write(event=event, **fields)
+            log.info("%s", said)
+
+    def end(self, outcome: Outcome) -> None:
+        """The last thing a process tells; waits a little for MLflow."""
+        if self._directory is None:
+            return
+        name = _EVENT_OF_OUTCOME[outcome.outcome]
+        self.event(name, f"{name} at step {outcome.step}", step=outcome.step, reason=outcome.reason)
+        # Before MLflow, which may be slow: whoever supervises this process looks here.
+        self._directory.write_outcome(outcome)
+        if self._journal is not None:
+            self._journal.close()
+            if problem := self._tracker.close(_TRACKING_PATIENCE_SECONDS[outcome.outcome]):
+                log.warning("%s", problem)
