@@ -107,7 +107,7 @@ class LanguageHost(LanguageRuntimeServicer):
     def Cancel(self, request, context):
         for child in list(self._children):
             _end(child)
-        return empty_pb2.Empty()
+        return empty_pb2.Empty()  # ty: ignore[missing-attribute]  # made when it is imported
 
     def _start(
         self, command: list[str], cwd: str, environment: dict[str, str], standard_input: int = subprocess.DEVNULL

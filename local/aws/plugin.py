@@ -230,8 +230,6 @@ def _is_ignored(path: str, ignored: Any) -> bool:
 def main() -> None:
     """Serve on a free port of the loopback interface and print it, as the engine expects of its plugins."""
     die_with_engine()
-    # Ctrl-C reaches the whole process group, but it is the engine that decides when its plugins end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Whatever a library prints must not come before or after the port.
     stdout, sys.stdout = sys.stdout, sys.stderr
     options = [
@@ -242,6 +240,10 @@ def main() -> None:
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(Servicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
+    # The engine ends its plugins with SIGINT and waits seconds for those that do not go. Ctrl-C does not come here: the
+    # engine gives its plugins a process group of their own.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: server.stop(grace=None))
     stdout.write(f"{port}\n")
     stdout.flush()
     server.wait_for_termination()

@@ -1,4 +1,4 @@
-"""The launcher follows a run's journal, also where a restart wrote it anew, and says why a run did not come to an end."""
+"""The launcher follows a run's journal, also where a restart wrote it anew, and says why a run did not end well."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import grpc
@@ -230,7 +230,25 @@ def test_nothing_is_begun_after_cancel(endpoint: str):
         servicer._working()
 
 
-def test_it_stays_at_ctrl_c_and_ends_with_its_parent(endpoint: str):
+def start_plugin() -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "trainyard.local.aws.plugin"]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    assert started.stdout.readline().strip().isdigit()
+    return started
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_goes_at_once_when_the_engine_ends_it(number: signal.Signals):
+    """The engine waits five seconds for a plugin that does not."""
+    plugin = start_plugin()
+    plugin.send_signal(number)
+    assert plugin.wait(3) == 0
+    assert plugin.stderr is not None
+    assert plugin.stderr.read() == ""
+
+
+def test_it_ends_with_its_parent():
     program = (
         "import subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-m', 'trainyard.local.aws.plugin'], stdout=subprocess.PIPE)\n"
@@ -241,9 +259,6 @@ def test_it_stays_at_ctrl_c_and_ends_with_its_parent(endpoint: str):
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     plugin = psutil.Process(int(parent.stdout.readline()))
-    plugin.send_signal(2)
-    time.sleep(0.5)
-    assert plugin.is_running()
     parent.kill()
     parent.wait()
     plugin.wait(10)
