@@ -19,7 +19,7 @@ class Call:
     `when_set` and `when_unset` restrict a call to the property being there or not (two operations for one property).
     `needs` names parameters without which the call says nothing and is left out (tags to add, items to remove).
     `failures` is a JMESPath to a list of errors in an answer that is no error itself (`Unsuccessful[].Error`).
-    `ignore` are error codes that mean there is nothing left to do. `service` is for a client other than the row's.
+    `ignore` are error codes that mean there is nothing left to do.
     """
 
     operation: str
@@ -29,7 +29,6 @@ class Call:
     needs: tuple[str, ...] = ()
     failures: str = ""
     ignore: tuple[str, ...] = ()
-    service: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,6 @@ class Read:
     result: Map
     path: str = ""
     gone: tuple[str, ...] = ()
-    service: str = ""
 
 
 @dataclass(frozen=True)

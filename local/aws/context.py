@@ -50,9 +50,9 @@ class Context:
         """Make an AWS operation with these parameters."""
         return self.account.call(service or self.row.service, self.region, operation, request)
 
-    def list_all(self, operation: str, service: str = "", **request: Any) -> Any:
+    def list_all(self, operation: str, **request: Any) -> Any:
         """Make an AWS operation and put its pages together."""
-        return self.account.call(service or self.row.service, self.region, operation, request, all_pages=True)
+        return self.account.call(self.row.service, self.region, operation, request, all_pages=True)
 
     def perform(self, step: Step) -> Any:
         """Make a row's step for the wanted properties, if it has something to say."""
@@ -66,7 +66,7 @@ class Context:
         if any(parameter not in request for parameter in step.needs):
             return None
         try:
-            answer = self.account.call(step.service or self.row.service, self.region, step.operation, request)
+            answer = self.account.call(self.row.service, self.region, step.operation, request)
         except AwsError as error:
             if error.code in step.ignore:
                 return None
@@ -78,10 +78,9 @@ class Context:
         """Make a row's read; the answer's item, or `None` where nothing is there."""
         told = {**self.known, **self.wanted, **observed}
         facts = {**self.facts, **observed}
-        service = read.service or self.row.service
         try:
             request = write_map(read.request, Scope(told, facts, self.actual))
-            answer = self.account.call(service, self.region, read.operation, request, all_pages=True)
+            answer = self.account.call(self.row.service, self.region, read.operation, request, all_pages=True)
         except AwsError as error:
             if error.code in read.gone:
                 return None
@@ -100,4 +99,4 @@ class Context:
         for failure in jmespath.search(step.failures, answer) or ():
             code = failure.get("Code") or failure.get("ErrorCode") or "Unknown"
             message = failure.get("Message") or failure.get("ErrorMessage") or ""
-            raise AwsError(f"{step.service or self.row.service}:{step.operation}", code, message)
+            raise AwsError(f"{self.row.service}:{step.operation}", code, message)

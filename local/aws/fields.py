@@ -16,7 +16,7 @@ properties from an answer, so most resources state each name once:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Union
 
@@ -168,21 +168,6 @@ class Text(Prop):
         text = str(value)
         lowered = text.lower()
         into[self.name] = lowered == "true" if lowered in ("true", "false") else (int(text) if text.isdigit() else text)
-
-
-@dataclass(frozen=True)
-class AsText(Prop):
-    """A value that Pulumi carries as text and AWS as something else (`of` turns the text into it)."""
-
-    of: Callable[[str], Any] = int
-
-    def write(self, scope: Scope) -> Any:
-        value = super().write(scope)
-        return self.of(value) if isinstance(value, str) else value
-
-    def read(self, value: Any, into: dict[str, Any]) -> None:
-        if value is not None:
-            into[self.name] = str(from_aws(value))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -123,15 +123,3 @@ def without_paths(value: Any, paths: frozenset[str], kept: Any, prefix: str = ""
             for index, item in enumerate(value)
         ]
     return value
-
-
-def flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every property path in `value` with its value; list positions as `[]`."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            path = f"{prefix}.{key}" if prefix else key
-            yield path, item
-            yield from flatten(item, path)
-    elif isinstance(value, list):
-        for item in value:
-            yield from flatten(item, f"{prefix}[]")

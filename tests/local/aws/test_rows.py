@@ -62,9 +62,7 @@ def test_the_operations_and_their_parameters_exist(row: Row):
     for step in (row.creating, *row.setting, *row.update, *row.delete, *row.reading):
         if not isinstance(step, (Call, Read)):
             continue
-        client = boto3.client(
-            step.service or row.service, "us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing"
-        )
+        client = boto3.client(row.service, "us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing")
         operation = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[step.operation])
         assert set(step.request) <= set(operation.input_shape.members), step.operation
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -261,7 +262,9 @@ def tensors_of() -> Callable[[Path], dict[str, Any]]:
             if isinstance(entry, TensorStorageMetadata)
         }
         assert tensors.keys() == metadata.keys()
-        dcp.load(tensors, storage_reader=dcp.FileSystemReader(folder), no_dist=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            dcp.load(tensors, storage_reader=dcp.FileSystemReader(folder), no_dist=True)
         return tensors
 
     return read

@@ -57,6 +57,28 @@ def test_sigterm_on_any_rank_drops_the_step_begun_and_the_resumed_run_does_it_ex
     resumed_like_uninterrupted(run, uninterrupted, tensors_of)
 
 
+def test_evaluation_cut_short_is_done_by_the_resumed_run(new_run: Callable, write_tokens: Callable, tmp_path) -> None:
+    (tmp_path / "tokens").mkdir()
+    write_tokens(tmp_path / "tokens", {"train": (3_000,), "val": (30_000,)})
+    settings = {"data__uri": tmp_path / "tokens", "evaluation__interval_steps": 4, "evaluation__samples": 1800}
+    uninterrupted = new_run(**settings).go(2)
+    run = new_run(**settings)
+    gang = run.start(2)
+    run.wait_for_step(4)
+    gang.signal(0, signal.SIGTERM)
+    gang.finish()
+    assert run.outcome == {**run.outcome, "outcome": "preempted", "step": 4}
+    assert not run.events("evaluation")
+
+    run.go(2)
+    assert run.steps == uninterrupted.steps
+    told = [
+        [(line["step"], line["evaluation_loss"]) for line in each.events("evaluation")] for each in (run, uninterrupted)
+    ]
+    assert told[0] == told[1]
+    assert [step for step, _ in told[0]] == [4, 8, 12]
+
+
 def test_sigterm_before_the_first_step_leaves_nothing_to_resume(new_run: Callable) -> None:
     run = new_run(**LONG_STEPS, training__global_batch_size=120)
     gang = run.start(2)

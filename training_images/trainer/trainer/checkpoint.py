@@ -128,14 +128,10 @@ class Checkpoints:
             seed_rank(self._config.run.seed, self._gang.rank, manifest.step)
         self._drop_staged()
         derived = self._gang.sum(not saved_rng)[0]
-        return (
-            "restored on every rank"
-            if not derived
-            else (
-                f"derived from seed and step on {derived} of {self._gang.world_size} ranks "
-                f"(saved by {manifest.world_size} on {manifest.device})"
-            )
-        )
+        if not derived:
+            return "restored on every rank"
+        ranks = f"{derived} of {self._gang.world_size} ranks"
+        return f"derived from seed and step on {ranks} (saved by {manifest.world_size} on {manifest.device})"
 
     def save(self, state: TrainingState) -> Saved:
         """Returns once the checkpoint is durable. Raises CheckpointError if it could not be made so."""
@@ -147,9 +143,9 @@ class Checkpoints:
             manifest = self._manifest(state, records)
             self._gang.from_leader(lambda: self._storage.write_bytes(f"{name}/{MANIFEST}", manifest.to_json()))
         except (UserError, CheckpointException) as error:
-            raise CheckpointError(f"{self._storage.uri_of(name)}: could not be saved: {error}") from error
-        finally:
             self._drop_staged()
+            raise CheckpointError(f"{self._storage.uri_of(name)}: could not be saved: {error}") from error
+        self._drop_staged()
         return Saved(self._storage.uri_of(name), state.progress.step, manifest.total_bytes)
 
     def prune(self, newest: int) -> None:

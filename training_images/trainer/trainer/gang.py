@@ -19,7 +19,7 @@ from trainer.storage import StorageError
 
 T = TypeVar("T")
 
-EXPECTED_ERRORS = (UserError, DataError, StorageError, FileNotFoundError)
+EXPECTED_ERRORS = (UserError, DataError, StorageError, OSError)
 """What a setting or a place can cause; these are agreed on and told to the person. Anything else is a defect."""
 
 

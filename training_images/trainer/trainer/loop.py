@@ -45,10 +45,8 @@ def train(config: Config, notice: Notice) -> Outcome:
         reason = str(error) or type(error).__name__
         failed = trainer.outcome("failed", reason) if trainer else Outcome("failed", step=0, reason=reason)
         reporter.end(failed)
-        if isinstance(
-            error, UserError | TrainingError
-        ):  # the other ranks are here too; otherwise leaving is all we can do
-            gang.dismiss()
+        if isinstance(error, UserError | TrainingError):
+            gang.dismiss()  # the other ranks are here too; after any other failure they may not be
         raise
     reporter.end(outcome)
     gang.dismiss()
@@ -164,19 +162,19 @@ class Trainer:
         """Mean loss over the held-out samples. Preempted between micro-batches, it is left to the resumed run."""
         assert self.held_out is not None
         started = time.perf_counter()
-        loss_sum, tokens = 0.0, 0
+        loss_sum, tokens = torch.zeros(2, dtype=torch.float64, device=self.gang.device)
         self.model.module.eval()
         micro_batch_size = self.config.training.micro_batch_size
         batches = held_out_batches(self.held_out, self.config.evaluation.samples, micro_batch_size, self.gang)
         for inputs, targets in batches:
             self._agree_to_go_on()
             loss, valid = self.model(inputs, targets)
-            loss_sum += loss.item()
-            tokens += int(valid.item())
+            loss_sum += loss
+            tokens += valid
         self.model.module.train()
         progress = self.state.progress
         progress.evaluated_step = progress.step
-        mean = self.gang.sum_float(loss_sum) / self.gang.sum(tokens)[0]
+        mean = self.gang.sum_float(loss_sum.item()) / self.gang.sum_float(tokens.item())
         said = f"step {progress.step}: held-out loss {mean:.4f}"
         self.reporter.event(EVALUATION, said, step=progress.step, evaluation_loss=mean)
         self.reporter.pause_clock(time.perf_counter() - started)
