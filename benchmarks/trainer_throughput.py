@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
@@ -35,9 +35,9 @@ from trainer.config import Config, load_config
 from trainer.prepare import prepare
 
 CONTESTANTS = {
-    "bare": "bare PyTorch loop, batches in memory",
-    "trainer": "trainer, as it runs",
-    "transformers": "transformers.Trainer, batches in memory",
+    "bare": "bare PyTorch loop",
+    "trainer": "trainer",
+    "transformers": "transformers.Trainer",
 }
 THREADS = 2
 WINDOW_STEPS = 10  # one measurement; the first window is warm-up and not counted
@@ -45,14 +45,15 @@ LEAST_STEPS = 120  # the recipe warms up for 100
 VOCAB_SIZE = 512  # small as nanoGPT's, so that the output layer does not hide what a loop costs
 LARGEST_LOSS_DIFFERENCE = 2e-3
 QUIET_SHARE = 0.1  # of the machine that others may use meanwhile: two busy threads feel every third one
-QUIET_WAIT_SECONDS = 120
-ATTEMPTS = 30
+QUIET_WAIT_SECONDS = 30
+ATTEMPTS = 3
+INTERVAL_SECONDS = 2
 TARGET = 0.97
 
 Losses = dict[int, float]  # step -> mean loss of its batch
 
 disturbances: list[float] = []
-"""Share of the machine that other processes had, each two seconds in which it was too much and counted all the same."""
+"""The others' share of the machine in each interval that counted although it was too much."""
 
 
 def main() -> int:
@@ -123,7 +124,7 @@ def compete(work: Path, rounds: int, steps: int) -> dict[str, Any]:
         "versions": {name: version(name) for name in ("torch", "transformers", "accelerate", "trainer")},
         "steps": steps,
         "rounds": rounds,
-        "disturbed_seconds": 2 * len(disturbances),
+        "disturbed_seconds": INTERVAL_SECONDS * len(disturbances),
         "contestants": {
             name: {
                 "tokens_per_second": [round(tokens_per_step / s, 1) for s in seconds[name]],
@@ -154,9 +155,8 @@ def largest_difference(losses: dict[str, Losses]) -> float:
 
 def run_trainer(work: Path, steps: int) -> tuple[list[float], Losses]:
     """`python -m trainer` as a user would start it, from nothing; the times are those of its own journal's clock."""
-    for left in ("run", "checkpoints"):
-        shutil.rmtree(work / left, ignore_errors=True)
-    output(["-m", "trainer", "--config", "cpu-bench", *(f"--set={change}" for change in changes(work, steps))])
+    command = ["-m", "trainer", "--config", "cpu-bench", *(f"--set={change}" for change in changes(work, steps))]
+    output(command, fresh=[work / "run", work / "checkpoints"])
     lines = [json.loads(line) for line in (work / "run/metrics.jsonl").read_text().splitlines()]
     lines = [line for line in lines if "event" not in line]
     windows = [line["seconds_per_step"] * WINDOW_STEPS for line in lines]
@@ -171,9 +171,14 @@ def run_peer(name: str, work: Path, steps: int) -> tuple[list[float], Losses]:
     return answer["windows"], {int(step): loss for step, loss in answer["losses"].items()}
 
 
-def output(arguments: list[str]) -> str:
-    """What the program prints, from a run that other processes of the machine did not disturb, if there is one."""
+def output(arguments: list[str], fresh: Sequence[Path] = ()) -> str:
+    """What the program prints, from a run that other processes of the machine did not disturb, if there is one.
+
+    The folders `fresh` are removed before each attempt.
+    """
     for attempts_left in reversed(range(ATTEMPTS)):
+        for folder in fresh:
+            shutil.rmtree(folder, ignore_errors=True)
         wait_for_quiet()
         printed = undisturbed_output(arguments, give_up=attempts_left > 0)
         if printed is not None:
@@ -182,36 +187,41 @@ def output(arguments: list[str]) -> str:
 
 
 def undisturbed_output(arguments: list[str], *, give_up: bool) -> str | None:
-    """None where the others' share of the processor got too large and the run was ended for it."""
+    """None where the others' share of the processors got too large and the run was ended for it."""
     environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
         program = subprocess.Popen(
             [sys.executable, *arguments], env=environment, stdout=printed, stderr=said, text=True
         )
-        process = psutil.Process(program.pid)
-        before, own = busy_seconds(), 0.0
-        while True:
-            started = time.perf_counter()
-            try:
-                code = program.wait(timeout=2)
-            except subprocess.TimeoutExpired:
-                code = None
-                now, now_own = busy_seconds(), sum(process.cpu_times()[:2])
-                others = (now - before - (now_own - own)) / (time.perf_counter() - started) / (os.cpu_count() or 1)
-                before, own = now, now_own
-                if others > QUIET_SHARE:
+        try:
+            for share in shares_of_others(program):
+                if share > QUIET_SHARE:
                     if give_up:
-                        program.kill()
-                        program.wait()
                         return None
-                    disturbances.append(others)
-            if code is not None:
-                break
+                    disturbances.append(share)
+        finally:
+            program.kill()
+            program.wait()
         said.seek(0)
         printed.seek(0)
-        if code:
-            sys.exit(f"{' '.join(arguments)} failed with {code}:\n{said.read()[-3000:]}")
+        if program.returncode:
+            sys.exit(f"{' '.join(arguments)} failed with {program.returncode}:\n{said.read()[-3000:]}")
         return printed.read()
+
+
+def shares_of_others(program: subprocess.Popen[str]) -> Iterator[float]:
+    """Every INTERVAL_SECONDS until the program ends: the part of all processors that was used, but not by it."""
+    process = psutil.Process(program.pid)
+    started, before, own = time.perf_counter(), busy_seconds(), 0.0
+    while True:
+        try:
+            program.wait(timeout=INTERVAL_SECONDS)
+        except subprocess.TimeoutExpired:
+            now, busy, now_own = time.perf_counter(), busy_seconds(), sum(process.cpu_times()[:2])
+            yield (busy - before - (now_own - own)) / (now - started) / (os.cpu_count() or 1)
+            started, before, own = now, busy, now_own
+        else:
+            return
 
 
 def wait_for_quiet() -> None:
@@ -362,7 +372,7 @@ def show(result: dict[str, Any]) -> None:
         title_justify="left",
     )
     table.add_column("loop")
-    for column in ("tokens/s (median)", "of bare (median)", "of bare (min … max)", "last loss"):
+    for column in ("tokens/s", "of bare", "min … max", "last loss"):
         table.add_column(column, justify="right")
     to_bare = {"trainer": result["trainer_to_bare"], "transformers": result["transformers_to_bare"]}
     for name, label in CONTESTANTS.items():
@@ -377,6 +387,7 @@ def show(result: dict[str, Any]) -> None:
         )
     console = Console()
     console.print(table)
+    console.print("medians over rounds; bare and transformers.Trainer have their batches ready in memory")
     trainer, peer = result["trainer_to_bare"], result["trainer_to_transformers"]
     verdict = "met" if trainer["median"] >= TARGET else "[bold red]missed[/]"
     console.print(f"trainer to bare: {trainer['median']:.3f} (target {TARGET}: {verdict}); ", end="")

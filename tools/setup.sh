@@ -41,6 +41,6 @@ if [ ! -x .venv/bin/uv ]; then
 fi
 echo "==> installing the locked packages (some 6 GB the first time, PyTorch with CUDA being most of it)"
 rm -f "$stamp"
-.venv/bin/uv pip sync --python .venv/bin/python --require-hashes requirements.lock
+.venv/bin/uv pip sync --compile-bytecode --python .venv/bin/python --require-hashes requirements.lock
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e . -e training_images/trainer
 printf '%s\n' "$wanted" > "$stamp"

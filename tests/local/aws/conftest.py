@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import boto3
 import pytest
@@ -15,18 +13,6 @@ from aws_program import DEFAULT_TAGS, Program
 
 from trainyard.local.aws.account import Account
 from trainyard.local.aws.provider import Configuration, Provider
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of this run's own, unless the caller chose one."""
-    if "TRAINYARD_CACHE_DIR" in os.environ:
-        yield Path(os.environ["TRAINYARD_CACHE_DIR"])
-        return
-    path = tmp_path_factory.mktemp("cache")
-    os.environ["TRAINYARD_CACHE_DIR"] = str(path)
-    yield path
-    del os.environ["TRAINYARD_CACHE_DIR"]
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,11 @@
 """The provider under the real Pulumi engine: what only the engine's own handling can show.
 
-The life of resources in the engine is tested in tests/rehearsal. Needs a `pulumi` binary: TRAINYARD_PULUMI names it.
+The life of resources in the engine is tested in tests/rehearsal.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +13,8 @@ from typing import Any
 
 import pytest
 
+from trainyard.local import toolchain
 from trainyard.local.engine import Engine, EngineError
-
-PULUMI = os.environ.get("TRAINYARD_PULUMI") or shutil.which("pulumi")
-
-pytestmark = pytest.mark.skipif(not PULUMI, reason="needs the Pulumi engine: set TRAINYARD_PULUMI to a pulumi binary")
 
 PROVIDER = """
 import pulumi
@@ -42,7 +37,7 @@ class Project:
         self.program = project / "__main__.py"
         self.program.write_text(PROVIDER)
         self.home = folder / "home"
-        self.engine = Engine(Path(PULUMI or ""), project, "test", self.home, endpoint, config)
+        self.engine = Engine(toolchain.find("pulumi"), project, "test", self.home, endpoint, config)
         self.engine.ensure_stack()
 
     def run(self, operation: str, body: str) -> Any:
