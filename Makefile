@@ -20,7 +20,7 @@ demo: setup ## rehearse the platform, train on it, interrupt the training, resum
 	@$(BIN)/trainyard demo
 
 test: tools ## unit, rehearsal and trainer tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup ## format, lint, types, import direction
 	@$(BIN)/ruff format --check .

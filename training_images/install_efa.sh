@@ -15,8 +15,8 @@ done
 
 export GNUPGHOME="$work/gnupg"
 mkdir -m 700 "$GNUPGHOME"
-gpg --batch --quiet --import aws-efa-installer.key
-if ! gpg --batch --status-fd 1 --verify "$archive.sig" "$archive" > status 2> said; then
+gpg --batch --quiet --no-autostart --import aws-efa-installer.key  # a public key needs no agent
+if ! gpg --batch --no-autostart --status-fd 1 --verify "$archive.sig" "$archive" > status 2> said; then
     cat said >&2
     echo "install_efa: the signature of $source/$archive is not valid: not installed" >&2
     exit 1

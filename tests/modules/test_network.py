@@ -32,9 +32,9 @@ def network() -> Deployment:
 
 def test_each_zone_has_a_private_subnet_with_a_route_table_of_its_own(network: Deployment) -> None:
     subnets = network.of_type("aws:ec2/subnet:Subnet")
-    assert [subnet.inputs["availabilityZone"] for subnet in subnets] == ZONES
     assert all(subnet.inputs["mapPublicIpOnLaunch"] is False for subnet in subnets)
-    assert [subnet.inputs["cidrBlock"] for subnet in subnets] == ["10.64.0.0/19", "10.64.32.0/19", "10.64.64.0/19"]
+    blocks = {subnet.inputs["availabilityZone"]: subnet.inputs["cidrBlock"] for subnet in subnets}
+    assert blocks == dict(zip(ZONES, ["10.64.0.0/19", "10.64.32.0/19", "10.64.64.0/19"], strict=True))
     joined = {
         (association.inputs["subnetId"], association.inputs["routeTableId"])
         for association in network.of_type("aws:ec2/routeTableAssociation:RouteTableAssociation")
