@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainyard.cli.data import aws_environment, told
+from trainyard.cli.local import check_settings
 from trainyard.cli.progress import EngineProgress, Step, console, step, table
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ def demo() -> None:
 
     began = time.monotonic()
     directory = RUNS / "demo"
+    rehearsal = Rehearsal("local", directory / "rehearsal")
+    check_settings(rehearsal)
     with step("tools") as shown:
         toolchain.find("pulumi", shown.show)
 
-    rehearsal = Rehearsal("local", directory / "rehearsal")
     with _owned(rehearsal):
         for left in ("run", "summary.json", "loss.png", "architecture.svg", "mlflow.db"):
             _remove(directory / left)

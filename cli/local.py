@@ -8,11 +8,15 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+import yaml
 
 from trainyard.cli.progress import EngineProgress, console, step, table
+
+if TYPE_CHECKING:
+    from trainyard.local.rehearsal import Rehearsal
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -26,6 +30,7 @@ def up(json_output: Json = False) -> None:
     from trainyard.local.rehearsal import Rehearsal, count_resources
 
     rehearsal = Rehearsal()
+    check_settings(rehearsal)
     with step("tools") as shown:
         toolchain.find("pulumi", shown.show)
     with step("emulated AWS account"):
@@ -33,6 +38,8 @@ def up(json_output: Json = False) -> None:
         rehearsal.start()
     with step("pulumi up, policy pack in the engine") as shown:
         result = rehearsal.up(EngineProgress(shown))
+    if rehearsal.started_over:
+        console.print("    the last up was killed in its midst: this one began with a new account", style="yellow")
     resources = count_resources(rehearsal.export())
     if json_output:
         said = {**asdict(result), "policies": sorted(result.policies)}
@@ -43,7 +50,7 @@ def up(json_output: Json = False) -> None:
         table(
             "rehearsal of local",
             [
-                ("account", f"{rehearsal.endpoint} ({'new' if started else 'as it was'})"),
+                ("account", f"{rehearsal.endpoint} ({'new' if started or rehearsal.started_over else 'as it was'})"),
                 ("resources", f"{resources} ({changes})"),
                 ("policy findings", str(len(result.violations))),
                 ("look around", "trainyard local exec -- aws s3 ls"),
@@ -97,9 +104,10 @@ def execute(command: Annotated[list[str], typer.Argument(help="The command and i
     environment["PATH"] = os.pathsep.join([*own, environment.get("PATH", os.defpath)])
     environment["PULUMI_STACK"] = rehearsal.environment
     try:
-        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
-    except FileNotFoundError:
-        raise typer.BadParameter(f"no command {command[0]!r} on the PATH") from None
+        status = subprocess.run(command, env=environment, check=False).returncode
+    except OSError as failed:
+        raise typer.BadParameter(f"{command[0]!r} cannot be run: {failed.strerror}") from None
+    raise typer.Exit(status if status >= 0 else 128 - status)
 
 
 @app.command()
@@ -110,3 +118,28 @@ def tools() -> None:
     with step("tools") as shown:
         found = toolchain.find("pulumi", shown.show)
     print(found)
+
+
+class SettingsError(Exception):
+    """The environment's file is not as it has to be."""
+
+    exit_status = 2
+
+
+def check_settings(rehearsal: Rehearsal) -> None:
+    """Refuse wrong settings before anything is started, in the program's own words. Raises SettingsError."""
+    import pulumi
+
+    from trainyard.stacks.settings import parse_settings
+
+    try:
+        content = yaml.safe_load(rehearsal.config.read_text()) or {}
+        config = content.get("config") or {}
+        values = {
+            key.removeprefix("trainyard:"): value for key, value in config.items() if key.startswith("trainyard:")
+        }
+        parse_settings(values, namespace="trainyard", stack=rehearsal.environment)
+    except (yaml.YAMLError, AttributeError) as wrong:
+        raise SettingsError(f"{rehearsal.config} is not the YAML of a stack: {wrong}") from None
+    except pulumi.RunError as wrong:
+        raise SettingsError(f"{wrong}\nin {rehearsal.config}") from None

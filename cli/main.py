@@ -6,6 +6,8 @@ Exit status: 0 done, 1 it ran and the answer is no (a policy was violated, train
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
 
 import typer
@@ -25,6 +27,8 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Run the command line, and turn errors that are not bugs into a message and an exit status."""
+    for asked_to_end in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(asked_to_end, signal.default_int_handler)  # as after Ctrl-C: what runs is ended in good order
     try:
         app()
     except KeyboardInterrupt:
@@ -44,7 +48,7 @@ def _status_of(failed: Exception) -> int | None:
 
     from trainyard.local.engine import EngineError
     from trainyard.local.paths import NotACheckoutError
-    from trainyard.local.rehearsal import BusyError, NotRunningError
+    from trainyard.local.rehearsal import BusyError, NoEnvironmentError, NotRunningError
     from trainyard.local.supervisor import ServiceError
     from trainyard.local.toolchain import ToolError
 
@@ -57,7 +61,9 @@ def _status_of(failed: Exception) -> int | None:
         return 1 if mandatory else 3
     if isinstance(failed, (ServiceError, ToolError)):
         return 3
-    if isinstance(failed, (NotACheckoutError, BusyError, NotRunningError)):
+    if isinstance(failed, (NotACheckoutError, NoEnvironmentError, BusyError, NotRunningError)):
+        return 2
+    if isinstance(failed, OSError) and failed.errno in (errno.EACCES, errno.ENOTDIR, errno.EROFS, errno.ENOSPC):
         return 2
     return getattr(failed, "exit_status", None)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -84,7 +87,7 @@ class Engine:
         mine.update(emulated_aws_environment(self.endpoint))
         mine.update(
             PULUMI_HOME=str(self.home / "pulumi-home"),
-            PULUMI_BACKEND_URL=f"file://{self.home / 'state'}",
+            PULUMI_BACKEND_URL=f"file://{quote(str(self.home / 'state'))}",
             PULUMI_CONFIG_PASSPHRASE="rehearsal",  # noqa: S106  # protects nothing: the state is of an emulated account
             PULUMI_SKIP_UPDATE_CHECK="true",
             PULUMI_DEBUG_COMMANDS="true",  # the flag --event-log is one of them
@@ -124,6 +127,7 @@ class Engine:
         `on_event` is called with each engine event as it happens, on a thread of its own.
         """
         self.events_file.unlink(missing_ok=True)
+        log = self.home / f"{operation.split()[0]}.log"
         command = [str(self.pulumi), *operation.split(), "--stack", self.stack, "--non-interactive", "--color", "never"]
         command += ["--config-file", str(self.config_file), "--event-log", str(self.events_file)]
         if policy_pack is not None:
@@ -132,29 +136,29 @@ class Engine:
             command += ["--yes", "--skip-preview"]
         result = Result(operation)
         started = time.monotonic()
-        process = subprocess.Popen(
-            [*command, *arguments],
-            cwd=self.project,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=die_with_parent,
-        )
+        with log.open("w") as out:  # a file: whoever reads a pipe may be killed, and the engine has to finish its steps
+            process = subprocess.Popen(
+                [*command, *arguments],
+                cwd=self.project,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                preexec_fn=lambda: die_with_parent(signal.SIGINT),
+            )
         follower = threading.Thread(target=self._follow, args=(process, result, on_event), daemon=True)
         follower.start()
         try:
-            said, _ = process.communicate()
+            process.wait()
         except BaseException:
             _interrupt(process)
             raise
         follower.join()
         result.exit_status = process.returncode
         result.seconds = time.monotonic() - started
-        (self.home / f"{operation.split()[0]}.log").write_text(said)
         if process.returncode != 0:
-            raise EngineError(f"pulumi {operation} failed:\n{_what_went_wrong(result) or said.strip()}", result)
+            said = _what_went_wrong(result) or log.read_text().strip()
+            raise EngineError(f"pulumi {operation} failed:\n{said}", result)
         return result
 
     def export(self) -> dict[str, Any]:
@@ -166,18 +170,34 @@ class Engine:
         return json.loads(self._plain("stack", "output", "--json", "--show-secrets", "--stack", self.stack))
 
     def command_directory(self) -> Path:
-        """A folder for the PATH whose `pulumi` a person may type: it uses the rehearsal's copy of the configuration.
+        """A folder for the PATH whose `pulumi` a person may type, from anywhere.
 
-        The engine would otherwise write the encryption salt of the rehearsal into the environment's own file.
+        It works on the project, with the rehearsal's copy of the configuration: the engine would otherwise write the
+        rehearsal's encryption salt into the environment's own file. What would be lost or go astray there is refused.
         """
         folder = self.home / "bin"
-        configured = "preview|pre|up|update|refresh|destroy|import|config|watch"
+        pulumi = f"exec {shlex.quote(str(self.pulumi))} --cwd {shlex.quote(str(self.project))}"
         _write_script(
             folder / "pulumi",
-            f"""case "$1" in
-    {configured}) exec "{self.pulumi}" "$@" --config-file "{self.config_file}" ;;
-    *) exec "{self.pulumi}" "$@" ;;
+            f"""verb= object= skip=
+for word in "$@"; do
+    if [ -n "$skip" ]; then skip=; continue; fi
+    case "$word" in
+        -s|--stack|-C|--cwd|--color|-v|--verbose|--path) skip=1 ;;
+        -*) ;;
+        *) if [ -z "$verb" ]; then verb=$word; else object=$word; break; fi ;;
+    esac
+done
+case "$verb $object" in
+    "config set"|"config rm"|"config set-all"|"config rm-all"|"stack init"|"stack rm")
+        echo "not in a rehearsal: edit the environment's file in stacks/environments, then run trainyard local up" >&2
+        exit 2 ;;
 esac
+case "$verb" in
+    preview|pre|up|update|refresh|destroy|import|config|watch)
+        {pulumi} "$@" --config-file {shlex.quote(str(self.config_file))} ;;
+esac
+{pulumi} "$@"
 """,
         )
         return folder
@@ -200,7 +220,9 @@ esac
             )
         return done.stdout
 
-    def _follow(self, process: subprocess.Popen[str], result: Result, on_event: Callable[[Event], None] | None) -> None:
+    def _follow(
+        self, process: subprocess.Popen[bytes], result: Result, on_event: Callable[[Event], None] | None
+    ) -> None:
         for event in _tail(self.events_file, process):
             _account(event, result)
             if on_event is not None:
@@ -214,7 +236,11 @@ def emulated_aws_environment(endpoint: str, region: str | None = None) -> dict[s
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     }
+    for name in ("NO_PROXY", "no_proxy"):
+        variables[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
     if region:
         variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = region
     return variables
@@ -231,7 +257,7 @@ def install_plugins(home: Path) -> None:
 
 
 def _shim(path: Path, module: str) -> None:
-    _write_script(path, f'{ENGINE_PID_VARIABLE}=$PPID exec "{sys.executable}" -m {module} "$@"\n')
+    _write_script(path, f'{ENGINE_PID_VARIABLE}=$PPID exec {shlex.quote(sys.executable)} -m {module} "$@"\n')
 
 
 def _write_script(path: Path, body: str) -> None:
@@ -245,7 +271,7 @@ def _write_script(path: Path, body: str) -> None:
     Path(partial.name).replace(path)
 
 
-def _tail(file: Path, process: subprocess.Popen[str]) -> Iterator[Event]:
+def _tail(file: Path, process: subprocess.Popen[bytes]) -> Iterator[Event]:
     """Events from the engine's log, until the process has ended and the log is read to its end."""
     rest = ""
     position = 0
@@ -300,10 +326,8 @@ def _what_went_wrong(result: Result) -> str:
     return "\n".join(dict.fromkeys([*stopped, *result.errors]))
 
 
-def _interrupt(process: subprocess.Popen[str]) -> None:
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
     """Let the engine finish the steps under way and write its state, as a first Ctrl-C does; then end it."""
-    import signal
-
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:

@@ -20,12 +20,17 @@ from filelock import FileLock, Timeout
 from trainyard.local import supervisor, toolchain
 from trainyard.local.engine import Engine, Event, Result, emulated_aws_environment
 from trainyard.local.paths import RUNS, require_checkout
+from trainyard.local.process import is_running
 
 OnEvent = Callable[[Event], None]
 
 
 class BusyError(Exception):
     """Another command is at work in the same rehearsal."""
+
+
+class NoEnvironmentError(Exception):
+    """The environment has no file."""
 
 
 class NotRunningError(Exception):
@@ -63,7 +68,15 @@ class Rehearsal:
         self.directory = (directory or RUNS / environment).resolve()
         self.project = root
         self.config = config or root / "stacks" / "environments" / f"Pulumi.{environment}.yaml"
+        if not self.config.is_file():
+            known = sorted(file.stem.removeprefix("Pulumi.") for file in self.config.parent.glob("Pulumi.*.yaml"))
+            raise NoEnvironmentError(
+                f"no environment {environment!r}: {self.config} does not exist"
+                + (f"; there are {', '.join(known)}" if known else "")
+            )
         self.policy_pack = policy_pack or (root / "policies" if (root / "policies").is_dir() else None)
+        self.started_over = False
+        """Whether the last `up` found that the one before was killed in its midst, and began with a new account."""
         self._owner: int | None = None
 
     def __enter__(self) -> Rehearsal:
@@ -78,7 +91,7 @@ class Rehearsal:
         fresh = supervisor.running(self.directory) is None
         if fresh:
             shutil.rmtree(self.directory / "engine" / "state", ignore_errors=True)
-            for left in ("export.json", "outputs.json"):
+            for left in ("export.json", "outputs.json", "engine/up.log", "engine/events.jsonl"):
                 (self.directory / left).unlink(missing_ok=True)
         services, self._owner = supervisor.start(self.directory, owned)
         return services
@@ -111,6 +124,7 @@ class Rehearsal:
     def up(self, on_event: OnEvent | None = None, progress: toolchain.Progress | None = None) -> Result:
         """Bring the platform up, with the policy pack in the engine; leaves `outputs.json` and `export.json`."""
         with self.exclusive():
+            self.started_over = self._start_over_if_broken_off()
             engine = self.engine(progress)
             try:
                 return engine.run("up", policy_pack=self.policy_pack, on_event=on_event)
@@ -175,6 +189,17 @@ class Rehearsal:
             yield
         finally:
             lock.release()
+
+    def _start_over_if_broken_off(self) -> bool:
+        """Where an engine was killed in its midst, the account holds things that no state knows: begin anew."""
+        locks = (self.directory / "engine" / "state" / ".pulumi" / "locks").rglob("*.json")
+        holders = [json.loads(lock.read_text()).get("pid", 0) for lock in locks]
+        if not holders or any(is_running(pid) for pid in holders):
+            return False
+        owned = self._owner is not None
+        self.stop()
+        self.start(owned)
+        return True
 
     def _record(self, engine: Engine) -> None:
         (self.directory / "export.json").write_text(json.dumps(engine.export()))

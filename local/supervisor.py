@@ -1,8 +1,9 @@
 """Keeps the services of one rehearsal running, and ends them with it.
 
 One supervisor process per rehearsal directory starts each service, waits until it answers, writes `services.json`, and
-watches. It stops on SIGTERM, when its owner's pipe closes (an owner that was killed closes it too), or when a service
-ends. Services die with the supervisor, whatever ends it (`die_with_parent`).
+watches. It stops on SIGTERM, when a service ends, when `services.json` is no longer its own, or when its owner's pipe
+closes (an owner that was killed closes it too). An owner that wants the services to outlive it releases them, once they
+are ready, by a byte through that pipe. Services die with the supervisor, whatever ends it (`die_with_parent`).
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from trainyard.local.process import die_with_parent, is_running
 
 READY_WITHIN_SECONDS = 60
+RELEASED = b"r"
+
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Services are on loopback, whatever proxy the user has."""
 
 
 class ServiceError(Exception):
@@ -78,7 +83,7 @@ def running(directory: Path) -> Running | None:
     """What `services.json` in `directory` says, or None where nothing was started or all of it has ended."""
     try:
         said = json.loads((directory / "services.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return None
     found = Running(RunningService(**said["supervisor"]), tuple(RunningService(**one) for one in said["services"]))
     return found if found.alive else None
@@ -100,10 +105,8 @@ def start(directory: Path, owned: bool) -> tuple[Running, int | None]:
         (directory / "services.json").unlink(missing_ok=True)
         (directory / "logs").mkdir(exist_ok=True)
         log = directory / "logs" / "supervisor.log"
-        read_end, write_end = os.pipe() if owned else (None, None)
-        command = [sys.executable, "-m", "trainyard.local.supervisor", str(directory)]
-        if read_end is not None:
-            command += ["--owner", str(read_end)]
+        read_end, write_end = os.pipe()
+        command = [sys.executable, "-m", "trainyard.local.supervisor", str(directory), "--owner", str(read_end)]
         with log.open("ab") as out:
             process = subprocess.Popen(
                 command,
@@ -111,18 +114,21 @@ def start(directory: Path, owned: bool) -> tuple[Running, int | None]:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,  # a Ctrl-C in the terminal reaches the owner, who decides
-                pass_fds=() if read_end is None else (read_end,),
+                pass_fds=(read_end,),
             )
-        if read_end is not None:
-            os.close(read_end)
+        os.close(read_end)
         try:
-            return _await_ready(directory, process, log), write_end
+            ready = _await_ready(directory, process, log)
         except BaseException:
             process.terminate()
             process.wait()
-            if write_end is not None:
-                os.close(write_end)
+            os.close(write_end)
             raise
+        if owned:
+            return ready, write_end
+        os.write(write_end, RELEASED)
+        os.close(write_end)
+        return ready, None
 
 
 def stop(directory: Path, within_seconds: float = 15) -> bool:
@@ -139,7 +145,6 @@ def stop(directory: Path, within_seconds: float = 15) -> bool:
     for process in left:
         process.kill()
     psutil.wait_procs(left, timeout=5)
-    (directory / "services.json").unlink(missing_ok=True)
     return True
 
 
@@ -170,7 +175,7 @@ def _services() -> list[Service]:
 
 def _answers(url: str) -> bool:
     try:
-        urllib.request.urlopen(url, timeout=1).close()  # noqa: S310  # an address of ours
+        _direct.open(url, timeout=1).close()
     except urllib.error.HTTPError:
         return True
     except OSError:
@@ -179,9 +184,10 @@ def _answers(url: str) -> bool:
 
 
 class _Supervisor:
-    def __init__(self, directory: Path, owner: int | None) -> None:
+    def __init__(self, directory: Path, owner: int) -> None:
         self.directory = directory
-        self.owner = owner
+        self.record = directory / "services.json"
+        self.owner: int | None = owner
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.stopping = False
 
@@ -189,11 +195,17 @@ class _Supervisor:
         for stop_signal in (signal.SIGTERM, signal.SIGINT):
             signal.signal(stop_signal, self._stop)
         me = psutil.Process()
+        alone = FileLock(self.directory / "supervisor.lock")  # held for life
+        try:
+            alone.acquire(timeout=15)
+        except Timeout:
+            print("another supervisor is at work here", flush=True)
+            return 1
         try:
             services = tuple(self._start(service) for service in _services())
             log = str(self.directory / "logs" / "supervisor.log")
             _write(
-                self.directory / "services.json",
+                self.record,
                 Running(RunningService("supervisor", me.pid, me.create_time(), "", log), services),
             )
             return self._watch()
@@ -202,7 +214,8 @@ class _Supervisor:
             return 1
         finally:
             self._end_all()
-            (self.directory / "services.json").unlink(missing_ok=True)
+            if self._record_is_mine():
+                self.record.unlink(missing_ok=True)
 
     def _start(self, service: Service) -> RunningService:
         log = self.directory / "logs" / f"{service.name}.log"
@@ -213,7 +226,7 @@ class _Supervisor:
         self.processes[service.name] = process
         deadline = time.monotonic() + READY_WITHIN_SECONDS
         while not _answers(service.ready_url):
-            if self.stopping:
+            if self.stopping or self._owner_is_gone():
                 raise ServiceError("stopped while starting")
             if process.poll() is not None:
                 raise ServiceError(
@@ -227,18 +240,34 @@ class _Supervisor:
 
     def _watch(self) -> int:
         while not self.stopping:
-            if self.owner is not None:
-                readable, _, _ = select.select([self.owner], [], [], 0.3)
-                if readable and os.read(self.owner, 1) == b"":
-                    return 0
-            else:
-                time.sleep(0.3)
+            if self._owner_is_gone(wait_seconds=0.3) or not self._record_is_mine():
+                return 0
             for name, process in self.processes.items():
                 if process.poll() is not None:
                     # Its state was in memory: starting it again would pass an empty account off as the rehearsed one.
                     print(f"{name} ended with status {process.returncode}", flush=True)
                     return 1
         return 0
+
+    def _owner_is_gone(self, wait_seconds: float = 0.0) -> bool:
+        """Whether the pipe was closed; an owner that has released the services may go."""
+        if self.owner is None:
+            time.sleep(wait_seconds)
+            return False
+        readable, _, _ = select.select([self.owner], [], [], wait_seconds)
+        if not readable:
+            return False
+        if os.read(self.owner, 1) == RELEASED:
+            os.close(self.owner)
+            self.owner = None
+        return self.owner is not None
+
+    def _record_is_mine(self) -> bool:
+        """False where the directory was removed or taken over: nobody could find these services to stop them."""
+        try:
+            return json.loads(self.record.read_text())["supervisor"]["pid"] == os.getpid()
+        except (OSError, ValueError):
+            return False
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
@@ -263,7 +292,7 @@ def _write(path: Path, content: Running) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--owner", type=int, help="file descriptor of a pipe; the services end when it is closed")
+    parser.add_argument("--owner", type=int, required=True, help="file descriptor of the owner's pipe")
     arguments = parser.parse_args()
     return _Supervisor(arguments.directory, arguments.owner).run()
 

@@ -62,3 +62,24 @@ def test_the_exit_status_tells_a_violated_policy_from_a_failed_engine():
     assert _status_of(ToolError("no Go")) == 3
     assert _status_of(BusyError("at work")) == 2
     assert _status_of(KeyError("a bug")) is None
+
+
+def test_wrong_settings_are_the_users_mistake_and_name_their_file(tmp_path, monkeypatch):
+    from trainyard.cli.local import SettingsError, check_settings
+    from trainyard.local.paths import ROOT
+    from trainyard.local.rehearsal import NoEnvironmentError, Rehearsal
+
+    text = (ROOT / "stacks/environments/Pulumi.local.yaml").read_text()
+    file = tmp_path / "Pulumi.local.yaml"
+    file.write_text(text)
+    check_settings(Rehearsal("local", tmp_path / "rehearsal", config=file))
+    file.write_text(text.replace("10.64.0.0/16", "10.64.0.0/99"))
+    with pytest.raises(SettingsError, match=rf"10\.64\.0\.0/99[\s\S]*{file}") as wrong:
+        check_settings(Rehearsal("local", tmp_path / "rehearsal", config=file))
+    assert _status_of(wrong.value) == 2
+    file.write_text("config: [")
+    with pytest.raises(SettingsError, match=f"{file} is not the YAML of a stack"):
+        check_settings(Rehearsal("local", tmp_path / "rehearsal", config=file))
+    with pytest.raises(NoEnvironmentError, match="there are local") as missing:
+        Rehearsal("nowhere", tmp_path / "rehearsal")
+    assert _status_of(missing.value) == 2

@@ -144,3 +144,32 @@ def test_one_command_at_a_time(tmp_path):
             pass
     with pytest.raises(NotRunningError, match="trainyard local up"):
         _ = rehearsal.endpoint
+
+
+def test_a_start_that_is_killed_leaves_no_supervisor_behind(tmp_path):
+    begin = "import sys, pathlib; from trainyard.local.supervisor import start; start(pathlib.Path(sys.argv[1]), False)"
+    process = subprocess.Popen([sys.executable, "-c", begin, str(tmp_path / "rehearsal")])
+    deadline = time.monotonic() + 30
+    while len(_processes_of(tmp_path / "rehearsal")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)  # until the supervisor is there beside the process that starts it
+    process.kill()
+    process.wait()
+    assert _gone_within(tmp_path / "rehearsal", [], 20)
+    assert supervisor.running(tmp_path / "rehearsal") is None
+
+
+def test_after_an_engine_was_killed_the_next_up_begins_with_a_new_account(tmp_path):
+    config = tmp_path / "Pulumi.test.yaml"
+    config.write_text("config: {}\n")
+    with Rehearsal("test", tmp_path / "rehearsal", PROGRAM, config) as rehearsal:
+        rehearsal.up()
+        before = rehearsal.outputs()["vpc_id"]
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        locks = tmp_path / "rehearsal" / "engine" / "state" / ".pulumi" / "locks" / "organization"
+        locks.mkdir(parents=True, exist_ok=True)
+        (locks / "left.json").write_text(f'{{"pid": {ended.pid}}}')
+        result = rehearsal.up()
+        assert rehearsal.started_over
+        assert set(result.changes) == {"create"}
+        assert rehearsal.outputs()["vpc_id"] != before
