@@ -144,7 +144,7 @@ class Engine:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                preexec_fn=lambda: die_with_parent(signal.SIGINT),
+                preexec_fn=_interrupted_with_parent,
             )
         follower = threading.Thread(target=self._follow, args=(process, result, on_event), daemon=True)
         follower.start()
@@ -314,6 +314,12 @@ def _account(event: Event, result: Result) -> None:
         metadata = event["resourcePreEvent"]["metadata"]
         if metadata["op"] not in ("same", "read", "refresh"):
             result.steps.append((metadata["op"], metadata["urn"]))
+
+
+def _interrupted_with_parent() -> None:
+    """The engine finishes its steps when its parent is gone, also where that was started with Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_with_parent(signal.SIGINT)
 
 
 def _what_went_wrong(result: Result) -> str:

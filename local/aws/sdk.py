@@ -15,6 +15,7 @@ import keyword
 import os
 import re
 import tempfile
+import threading
 import types
 import typing
 import warnings
@@ -87,6 +88,10 @@ def introspect(token: str) -> SdkType:
     return SdkType(token, inputs, required, outputs, objects)
 
 
+_importing = threading.Lock()
+"""The SDK's packages load when they are first touched, which two threads must not do at once."""
+
+
 def _module_of(token: str) -> tuple[Any, str]:
     match = re.fullmatch(r"aws:(\w+)/(\w+):(\w+)", token)
     if match is None:
@@ -95,8 +100,10 @@ def _module_of(token: str) -> tuple[Any, str]:
     package = f"{package}_" if keyword.iskeyword(package) else package
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", file).lower()
     try:
-        with warnings.catch_warnings():
+        with _importing, warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of other types in the same module
+            # Touched before its module: a package that loads in the midst of one of its modules lacks it for good.
+            hasattr(importlib.import_module(f"pulumi_aws.{package}"), class_name)
             return importlib.import_module(f"pulumi_aws.{package}.{snake}"), class_name
     except ModuleNotFoundError:
         raise UnknownTypeError(token) from None

@@ -42,7 +42,11 @@ def owner(tmp_path):
     def begin(what: str) -> tuple[subprocess.Popen, Path]:
         directory = tmp_path / "rehearsal"
         process = subprocess.Popen(
-            [sys.executable, "-c", OWNER, str(directory), str(PROGRAM), what], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", OWNER, str(directory), str(PROGRAM), what],
+            stdout=subprocess.PIPE,
+            text=True,
+            # As in a terminal, also where the tests themselves run in the background with Ctrl-C ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         begun.append(process)
         assert process.stdout is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -101,3 +103,24 @@ def test_a_schema_that_is_not_bundled():
 def test_a_region_may_have_its_own_schema_and_else_has_the_common_one():
     assert cloudformation.schema("AWS::KMS::Key", "me-central-1").property("KeySpec") is not None
     assert cloudformation.schema("AWS::KMS::Key", "xx-nowhere-1").property("KeySpec") is not None
+
+
+def test_looking_types_up_leaves_the_sdk_whole_for_a_program_in_the_same_process():
+    """The SDK's packages load late: one that loads in the midst of one of its modules lacks that module for good."""
+    program = """
+import threading
+from trainyard.local.aws.sdk import _module_of
+tokens = [f"aws:s3/bucket{name}:Bucket{name}" for name in ("Versioning", "Policy", "LifecycleConfiguration", "Logging")]
+gate = threading.Barrier(len(tokens))
+def look_up(token):
+    gate.wait()
+    _module_of(token)
+threads = [threading.Thread(target=look_up, args=(token,)) for token in tokens]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+import pulumi_aws as aws
+for token in tokens:
+    getattr(aws.s3, token.rsplit(":")[-1])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
