@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from trainyard.cli.progress import Step, console, step, table
+from trainyard.cli.progress import Step, console, step
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -41,6 +41,7 @@ def prepare(
 ) -> None:
     """Make token shards, a tokenizer and a manifest of text, held-out split included, and upload them."""
     from trainer.prepare import prepare as run
+    from trainer.prepare import summary
 
     with _destination(source, to) as uri, step(f"{source or 'Python standard library'} → {uri}") as shown:
         manifest = run(
@@ -57,9 +58,7 @@ def prepare(
     if json_output:
         print(json.dumps(manifest.model_dump(mode="json")))
         return
-    rows = [(split, f"{totals.tokens:,} tokens") for split, totals in manifest.totals.items()]
-    source_said = f"{manifest.source.files} files, {manifest.source.bytes / 1e6:.1f} MB"
-    console.print(table(uri, [*rows, ("vocabulary", str(manifest.vocab_size)), ("source", source_said)]))
+    console.print(summary(manifest, uri))
 
 
 def told(shown: Step):

@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +62,14 @@ def demo() -> None:
             checkpoint_uri = f"s3://{outputs['checkpoints_bucket']}/runs/demo"
             with step("the machine's own Python sources, as tokens in the platform's bucket") as shown:
                 data = _prepare(data_uri, shown)
-            arguments = _trainer_arguments(directory, data_uri, checkpoint_uri, outputs["interruption_queue_url"])
+            settings = _trainer_settings(directory, data_uri, checkpoint_uri, outputs["interruption_queue_url"])
             environment = {**aws, "TRAINER_INSTANCE_ID": INSTANCE}
-            interrupted, lines = _train(arguments, directory, environment, outputs["region"], interrupt=True)
+            interrupted, lines = _train(settings, directory, environment, outputs["region"], interrupt=True)
             if interrupted.outcome != "preempted":
                 raise DemoError(
                     f"the warning did not stop the training: it {interrupted.outcome} at step {interrupted.step}"
                 )
-            finished, more = _train(arguments, directory, environment, outputs["region"], interrupt=False)
+            finished, more = _train(settings, directory, environment, outputs["region"], interrupt=False)
             checkpoints = _checkpoints(checkpoint_uri)
 
     steps = [line for line in lines + more if "event" not in line]
@@ -116,7 +115,7 @@ def _prepare(uri: str, shown: Step) -> Manifest:
     return prepare(None, uri, progress=told(shown))
 
 
-def _trainer_arguments(directory: Path, data_uri: str, checkpoint_uri: str, queue_url: str) -> list[str]:
+def _trainer_settings(directory: Path, data_uri: str, checkpoint_uri: str, queue_url: str) -> list[str]:
     settings = {
         "run.directory": directory / "run",
         "data.uri": data_uri,
@@ -126,19 +125,19 @@ def _trainer_arguments(directory: Path, data_uri: str, checkpoint_uri: str, queu
         "preemption.queue_url": queue_url,
         "preemption.wait_seconds": 1,
     }
-    return ["--config", RECIPE, *(part for name, value in settings.items() for part in ("--set", f"{name}={value}"))]
+    return [f"{name}={value}" for name, value in settings.items()]
 
 
 def _train(
-    arguments: list[str], directory: Path, environment: dict[str, str], region: str, interrupt: bool
+    settings: list[str], directory: Path, environment: dict[str, str], region: str, interrupt: bool
 ) -> tuple[Any, list[dict[str, Any]]]:
     """One start of the trainer; with `interrupt`, the warning is sent in mid-run."""
     from trainer.config import load_config
 
     from trainyard.cli import training
 
-    changes = [value for flag, value in pairwise(arguments) if flag == "--set"]
-    total = load_config(RECIPE, changes).training.steps
+    arguments = ["--config", RECIPE, *(f"--set={setting}" for setting in settings)]
+    total = load_config(RECIPE, settings).training.steps
     lines: list[dict[str, Any]] = []
     sent = False
     title = f"training on {RANKS} ranks until the spot warning" if interrupt else "started again, from where it stopped"

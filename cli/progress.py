@@ -5,6 +5,7 @@ Everything goes to standard error, so that standard output stays what a command'
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -33,8 +34,6 @@ class Step:
 
     def _show_plain(self, detail: str, done: int, total: int) -> None:
         """Without a terminal nothing moves: a line every few seconds tells that the work goes on."""
-        import time
-
         now = time.monotonic()
         if now - self._plain_at >= 5:
             self._plain_at = now
@@ -45,8 +44,6 @@ class Step:
 @contextmanager
 def step(title: str) -> Generator[Step]:
     """Show `title` while the block runs, and how long it took once it has ended."""
-    import time
-
     started = time.monotonic()
     columns = (
         SpinnerColumn(),

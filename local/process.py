@@ -29,7 +29,7 @@ def die_with_parent(signal_number: int = signal.SIGKILL, parent: int | None = No
 
 def is_running(pid: int, started: float | None = None) -> bool:
     """Whether process `pid` runs; with `started` (seconds since the epoch), whether it is still that one."""
-    import psutil
+    import psutil  # here: every plugin of the engine loads this module, and none of them asks
 
     try:
         process = psutil.Process(pid)
