@@ -13,6 +13,9 @@ import sys
 import typer
 
 from trainyard.cli import data, demo, local
+from trainyard.cli.bootstrap import bootstrap
+from trainyard.cli.doctor import doctor
+from trainyard.cli.preview import preview
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,6 +25,9 @@ app = typer.Typer(
 )
 app.add_typer(local.app, name="local", help="The rehearsal: the platform in an emulated account on this machine.")
 app.add_typer(data.app, name="data", help="Training data: text to token shards.")
+app.command("preview")(preview)
+app.command("doctor")(doctor)
+app.command("bootstrap")(bootstrap)
 app.command("demo")(demo.demo)
 
 

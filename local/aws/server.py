@@ -19,6 +19,7 @@ from trainyard.local.process import die_with_parent
 
 # Told to moto before it is imported: it looks the environment up once.
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")  # roles attach policies that AWS keeps
 
 
 def serve(host: str, port: int) -> None:

@@ -69,8 +69,15 @@ def test_principals() -> None:
     assert not allows(service, Request("s3:GetObject", OWN, principal="sns.amazonaws.com"))
 
 
+def test_what_a_statement_excepts() -> None:
+    policy = _policy({"Effect": "Deny", "NotAction": "s3:Get*", "NotResource": OWN})
+    assert decide(policy, Request("s3:PutObject", "arn:aws:s3:::other/x")) == "deny"
+    assert decide(policy, Request("s3:GetObject", "arn:aws:s3:::other/x")) == "nothing"
+    assert decide(policy, Request("s3:PutObject", OWN)) == "nothing"
+
+
 def test_what_it_does_not_know_is_an_error() -> None:
-    with pytest.raises(AssertionError, match="NotAction"):
-        decide(_policy({"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}), Request("s3:GetObject"))
+    with pytest.raises(AssertionError, match="NotPrincipal"):
+        decide(_policy({"Effect": "Allow", "NotPrincipal": "*", "Action": "s3:*"}), Request("s3:GetObject"))
     with pytest.raises(AssertionError, match="DateLessThan"):
         decide(_policy(_allow(Condition={"DateLessThan": {"aws:CurrentTime": "x"}})), Request("s3:GetObject", OWN))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,14 +43,14 @@ def allows(policy: str | Mapping[str, Any], request: Request) -> bool:
 
 
 def _speaks_of(statement: Mapping[str, Any], request: Request) -> bool:
-    unknown = set(statement) - {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
+    known = {"Sid", "Effect", "Principal", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+    unknown = set(statement) - known
     assert not unknown, f"this evaluation does not know {sorted(unknown)}"
     if "Principal" in statement and not _is_principal(statement["Principal"], request.principal):
         return False
-    actions = (action.lower() for action in _list(statement["Action"]))
-    if not any(_like(request.action.lower(), action) for action in actions):
+    if not _named(statement, "Action", request.action.lower(), str.lower):
         return False
-    if "Resource" in statement and not any(_like(request.resource, arn) for arn in _list(statement["Resource"])):
+    if not _named(statement, "Resource", request.resource, str):
         return False
     context = {key.lower(): value for key, value in request.context.items()}
     return all(
@@ -60,12 +60,21 @@ def _speaks_of(statement: Mapping[str, Any], request: Request) -> bool:
     )
 
 
+def _named(statement: Mapping[str, Any], element: str, value: str, normal: Callable[[str], str]) -> bool:
+    """Whether `Action` or `Resource` names the value, or `NotAction` or `NotResource` does not."""
+    if f"Not{element}" in statement:
+        return not any(_like(value, normal(pattern)) for pattern in _list(statement[f"Not{element}"]))
+    if element not in statement:
+        return True
+    return any(_like(value, normal(pattern)) for pattern in _list(statement[element]))
+
+
 def _is_principal(allowed: str | Mapping[str, Any], principal: str | None) -> bool:
     if allowed == "*":
         return True
     assert isinstance(allowed, Mapping), f"this evaluation does not know the principal {allowed}"
     for kind, names in allowed.items():
-        assert kind in ("AWS", "Service"), f"this evaluation does not know principals of kind {kind}"
+        assert kind in ("AWS", "Service", "Federated"), f"this evaluation does not know principals of kind {kind}"
         for name in _list(names):
             whole_account = re.fullmatch(r"(arn:[\w-]+:iam::\d+:)root", name)
             if name == principal or (whole_account and principal and principal.startswith(whole_account[1])):

@@ -1,0 +1,27 @@
+"""What a check of an account found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """How it stands; only FAILED keeps an `up` from succeeding."""
+
+    FINE = "fine"
+    WARNING = "warning"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """The caller may not ask, or AWS does not tell."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `remedy` says what to do, and is empty where nothing is."""
+
+    check: str
+    subject: str
+    verdict: Verdict
+    said: str
+    remedy: str = ""

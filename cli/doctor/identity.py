@@ -1,0 +1,195 @@
+"""The account itself: region, service-linked roles, the people's roles, the trail, and what the caller may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from botocore.exceptions import ClientError
+
+from trainyard.cli.aws_session import Account
+from trainyard.cli.doctor.finding import Finding, Verdict
+from trainyard.stacks.settings import Settings
+
+SERVICE_LINKED_ROLES = {
+    "autoscaling.amazonaws.com": "AWSServiceRoleForAutoScaling",
+    "eks.amazonaws.com": "AWSServiceRoleForAmazonEKS",
+    "eks-nodegroup.amazonaws.com": "AWSServiceRoleForAmazonEKSNodegroup",
+}
+SPOT_ROLE = ("spot.amazonaws.com", "AWSServiceRoleForEC2Spot")
+FSX_ROLE = ("fsx.amazonaws.com", "AWSServiceRoleForAmazonFSx")
+
+# One action per service that the program creates in: a caller who lacks one finds out here, not half-way.
+NEEDED_ACTIONS = (
+    "ec2:CreateVpc",
+    "ec2:CreateLaunchTemplate",
+    "ec2:CreatePlacementGroup",
+    "eks:CreateCluster",
+    "eks:CreateNodegroup",
+    "eks:CreatePodIdentityAssociation",
+    "fsx:CreateFileSystem",
+    "iam:CreateRole",
+    "iam:PassRole",
+    "kms:CreateKey",
+    "s3:CreateBucket",
+    "sqs:CreateQueue",
+    "events:PutRule",
+    "logs:CreateLogGroup",
+    "ecr:CreateRepository",
+    "codebuild:CreateProject",
+    "budgets:ModifyBudget",
+    "backup:CreateBackupVault",
+    "autoscaling:PutScheduledUpdateGroupAction",
+)
+
+
+def region(account: Account, settings: Settings) -> Iterator[Finding]:
+    """Regions from 2019 on, the UAE among them, are off until the account opts in."""
+    ec2 = account.client("ec2", "us-east-1" if account.partition == "aws" else None)
+    try:
+        found = ec2.describe_regions(RegionNames=[settings.region], AllRegions=True)["Regions"]
+        status = found[0]["OptInStatus"]
+    except (ClientError, IndexError) as refused:
+        yield Finding("region", settings.region, Verdict.UNKNOWN, f"could not be asked about: {refused}")
+        return
+    if status in ("opt-in-not-required", "opted-in"):
+        yield Finding("region", settings.region, Verdict.FINE, status)
+    else:
+        yield Finding(
+            "region",
+            settings.region,
+            Verdict.FAILED,
+            "the account has not opted in",
+            f"aws account enable-region --region-name {settings.region} (takes minutes to hours)",
+        )
+
+
+def zones(account: Account, settings: Settings) -> Iterator[Finding]:
+    """Zone names are an account's own."""
+    found = account.client("ec2").describe_availability_zones()["AvailabilityZones"]
+    there = {one["ZoneName"] for one in found if one["State"] == "available"}
+    missing = sorted(set(settings.availability_zones) - there)
+    if missing:
+        yield Finding(
+            "zones",
+            ", ".join(missing),
+            Verdict.FAILED,
+            f"no such zone for this account; it has {', '.join(sorted(there))}",
+            "correct availability_zones",
+        )
+    else:
+        yield Finding("zones", ", ".join(settings.availability_zones), Verdict.FINE, "available")
+
+
+def service_linked_roles(account: Account, settings: Settings) -> Iterator[Finding]:
+    """The roles as which AWS's own services act; the key policies name one of them, so it has to be there first."""
+    wanted = dict(SERVICE_LINKED_ROLES)
+    if any(group.capacity == "spot" for group in settings.gpu_groups):
+        wanted[SPOT_ROLE[0]] = SPOT_ROLE[1]
+    if settings.lustre is not None:
+        wanted[FSX_ROLE[0]] = FSX_ROLE[1]
+    iam = account.client("iam")
+    for service, name in wanted.items():
+        try:
+            iam.get_role(RoleName=name)
+        except ClientError as refused:
+            code = refused.response["Error"]["Code"]
+            absent = code == "NoSuchEntity"
+            yield Finding(
+                "service-linked role",
+                name,
+                Verdict.FAILED if absent else Verdict.UNKNOWN,
+                "does not exist yet" if absent else f"asking gave {code}",
+                f"aws iam create-service-linked-role --aws-service-name {service}" if absent else "allow iam:GetRole",
+            )
+        else:
+            yield Finding("service-linked role", name, Verdict.FINE, "exists")
+
+
+def people(account: Account, settings: Settings) -> Iterator[Finding]:
+    """The roles that are to enter the cluster: EKS takes an access entry for a role that is not there, and nobody
+    can then enter."""
+    iam = account.client("iam")
+    for arn in sorted({*settings.access.administrators, *settings.access.viewers}):
+        if not arn.startswith("arn:"):
+            continue
+        name = arn.rpartition("/")[2]
+        if arn.split(":")[4] != account.id:
+            yield Finding(
+                "access",
+                arn,
+                Verdict.FAILED,
+                f"is of another account than {account.id}",
+                "name the role of this account",
+            )
+            continue
+        try:
+            iam.get_role(RoleName=name)
+        except ClientError as refused:
+            code = refused.response["Error"]["Code"]
+            yield Finding(
+                "access",
+                arn,
+                Verdict.FAILED if code == "NoSuchEntity" else Verdict.UNKNOWN,
+                "no such role in the account" if code == "NoSuchEntity" else f"asking gave {code}",
+                "aws iam list-roles --path-prefix /aws-reserved/sso.amazonaws.com/ lists IAM Identity Center's",
+            )
+        else:
+            yield Finding("access", arn, Verdict.FINE, "exists")
+
+
+def trail(account: Account, settings: Settings) -> Iterator[Finding]:
+    """EventBridge sees API calls, the break-glass role's use among them, only where a trail records them."""
+    if not settings.access.break_glass_principals:
+        return
+    try:
+        trails = account.client("cloudtrail").describe_trails(includeShadowTrails=True)["trailList"]
+    except ClientError as refused:
+        yield Finding("trail", "CloudTrail", Verdict.UNKNOWN, f"asking gave {refused.response['Error']['Code']}")
+        return
+    if trails:
+        yield Finding("trail", "CloudTrail", Verdict.FINE, f"recorded by {trails[0]['Name']}")
+    else:
+        yield Finding(
+            "trail",
+            "CloudTrail",
+            Verdict.WARNING,
+            "the account has no trail, so the use of the break-glass role raises no alarm",
+            "have a trail with management events (an organization's trail counts)",
+        )
+
+
+def permissions(account: Account, _: Settings) -> Iterator[Finding]:
+    """What the caller's policies allow, as IAM's own simulation has it. Conditions and SCPs are beyond it."""
+    principal = _simulated_principal(account.caller_arn)
+    try:
+        answer = account.client("iam").simulate_principal_policy(
+            PolicySourceArn=principal, ActionNames=list(NEEDED_ACTIONS)
+        )
+    except ClientError as refused:
+        yield Finding(
+            "permissions",
+            principal,
+            Verdict.UNKNOWN,
+            f"the simulation gave {refused.response['Error']['Code']}",
+            "allow iam:SimulatePrincipalPolicy to know before the first up",
+        )
+        return
+    denied = [one["EvalActionName"] for one in answer["EvaluationResults"] if one["EvalDecision"] != "allowed"]
+    if denied:
+        yield Finding(
+            "permissions",
+            principal,
+            Verdict.FAILED,
+            f"may not {', '.join(denied)}",
+            "use the role that `trainyard bootstrap --repository` makes, or attach what is missing",
+        )
+    else:
+        yield Finding("permissions", principal, Verdict.FINE, f"{len(NEEDED_ACTIONS)} sampled actions are allowed")
+
+
+def _simulated_principal(caller_arn: str) -> str:
+    """The role behind an assumed role's session, which is what IAM simulates."""
+    if ":assumed-role/" not in caller_arn:
+        return caller_arn
+    head, _, rest = caller_arn.partition(":assumed-role/")
+    return f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}"
