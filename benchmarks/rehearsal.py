@@ -1,7 +1,9 @@
-"""How long the rehearsal takes: `up` of the `local` environment into a new account, and a preview that changes nothing.
+"""How long the rehearsal takes, and how much memory: `up` of the `local` environment into a new account, a preview that
+changes nothing, `destroy`, and the resolved gate of `prod-us`.
 
 Each round begins with no account and no state; what is timed is the engine with the policy pack, as `trainyard local
-up` runs it, services started before. `services_seconds` is the start of the emulated account.
+up` runs it, services started before. `services_seconds` is the start of the emulated account and the API server,
+`services_mib` what they hold resident after `up`. The gate is timed whole, with the start of its services.
 
     python -m benchmarks.rehearsal --json rehearsal.json
 """
@@ -16,20 +18,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
-from trainyard.local import toolchain
+from trainyard.cli import environments
+from trainyard.local import gate, toolchain
+from trainyard.local.paths import require_checkout
 from trainyard.local.rehearsal import Rehearsal, count_resources
 
-BUDGET_SECONDS = {"up": 45.0, "preview": 10.0}
+BUDGET_SECONDS = {"up": 90.0, "preview": 20.0, "destroy": 60.0, "gate": 90.0}
+BUDGET_MIB = 1536
+FEWEST_RESOURCES = 120
+GATED = "prod-us"
 
 
 def measure(rounds: int) -> dict[str, Any]:
     """Seconds of each round; raises EngineError where a round fails or a preview wants to change something."""
     toolchain.find("pulumi")
-    taken: dict[str, list[float]] = {"services": [], "up": [], "preview": [], "destroy": []}
-    resources = 0
+    taken: dict[str, list[float]] = {"services": [], "up": [], "preview": [], "destroy": [], "gate": []}
+    resources, resident = 0, []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as folder:
             rehearsal = Rehearsal("local", Path(folder))
@@ -38,26 +46,54 @@ def measure(rounds: int) -> dict[str, Any]:
                 taken["services"].append(time.monotonic() - began)
                 taken["up"].append(rehearsal.up().seconds)
                 resources = count_resources(rehearsal.export())
+                resident.append(_resident_mib(rehearsal))
                 preview = rehearsal.engine().run("preview", policy_pack=rehearsal.policy_pack)
                 if set(preview.changes) != {"same"}:
                     raise RuntimeError(f"the preview after up is not empty: {preview.changes}")
                 taken["preview"].append(preview.seconds)
                 taken["destroy"].append(rehearsal.destroy().seconds)
+        began = time.monotonic()
+        _gate()
+        taken["gate"].append(time.monotonic() - began)
     figures = {f"{what}_seconds": round(statistics.median(seconds), 2) for what, seconds in taken.items()}
     spread = {f"{what}_seconds": [round(min(seconds), 2), round(max(seconds), 2)] for what, seconds in taken.items()}
-    return {"rounds": rounds, "resources": resources, **figures, "spread": spread, "budget_seconds": BUDGET_SECONDS}
+    return {
+        "rounds": rounds,
+        "resources": resources,
+        "services_mib": round(max(resident)),
+        **figures,
+        "spread": spread,
+        "budget_seconds": BUDGET_SECONDS,
+        "budget_mib": BUDGET_MIB,
+    }
+
+
+def _resident_mib(rehearsal: Rehearsal) -> float:
+    """What all processes of the rehearsal hold resident, shared pages counted in each."""
+    return sum(psutil.Process(one["pid"]).memory_info().rss for one in rehearsal.status().processes) / 2**20
+
+
+def _gate() -> None:
+    file = environments.environment_file(GATED, require_checkout())
+    values = environments.read_values(file)
+    report = gate.judge(GATED, values, layers=environments.parse(GATED, values, str(file)).stack_layers)
+    if report.status is not gate.Status.CLEAN:
+        raise RuntimeError(f"the gate of {GATED} says {report.status}: {report.error}")
 
 
 def show(result: dict[str, Any]) -> None:
     shown = Table(title=f"rehearsal of local, {result['resources']} resources, median of {result['rounds']}")
     for column in ("what", "seconds", "spread", "budget"):
         shown.add_column(column, justify="left" if column == "what" else "right")
-    for what in ("services", "up", "preview", "destroy"):
+    for what in ("services", "up", "preview", "destroy", "gate"):
         low, high = result["spread"][f"{what}_seconds"]
         budget = BUDGET_SECONDS.get(what)
         shown.add_row(
             what, f"{result[f'{what}_seconds']:.1f}", f"{low:.1f}–{high:.1f}", f"≤ {budget:.0f}" if budget else ""
         )
+    mib = f"{result['services_mib']} MiB"
+    shown.add_row("services, resident", mib, "", f"≤ {BUDGET_MIB} MiB")
+    shown.add_row("resources", str(result["resources"]), "", f"≥ {FEWEST_RESOURCES}")
     Console().print(shown)
 
 

@@ -32,8 +32,9 @@ def up(json_output: Json = False) -> None:
     rehearsal = Rehearsal()
     check_settings(rehearsal)
     with step("tools") as shown:
-        toolchain.find("pulumi", shown.show)
-    with step("emulated AWS account"):
+        for tool in toolchain.TOOLS:
+            toolchain.find_all(tool, shown.show)
+    with step("emulated AWS account, Kubernetes API server"):
         started = supervisor.running(rehearsal.directory) is None
         rehearsal.start()
     with step("pulumi up, policy pack in the engine") as shown:
@@ -54,6 +55,7 @@ def up(json_output: Json = False) -> None:
                 ("resources", f"{resources} ({changes})"),
                 ("policy findings", str(len(result.violations))),
                 ("look around", "trainyard local exec -- aws s3 ls"),
+                ("", "trainyard local exec -- kubectl get namespaces"),
                 ("take it down", "trainyard local down"),
             ],
         )
@@ -94,13 +96,19 @@ def down(
 
 @app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def execute(command: Annotated[list[str], typer.Argument(help="The command and its arguments, after `--`.")]) -> None:
-    """Run a command against the rehearsed platform: its AWS account, its Pulumi engine and state."""
+    """Run a command against the rehearsed platform: its AWS account, its cluster, its Pulumi engine and state."""
+    from trainyard.local import toolchain
     from trainyard.local.rehearsal import Rehearsal
 
     rehearsal = Rehearsal()
     engine = rehearsal.engine()
-    environment = {**engine.environment(), **rehearsal.aws_environment()}
-    own = [str(engine.command_directory()), str(Path(sys.executable).parent)]
+    environment = {
+        **engine.environment(),
+        **rehearsal.aws_environment(),
+        **rehearsal.kubernetes_environment(),
+    }
+    kubectl = toolchain.find("kubernetes", binary="kubectl")
+    own = [str(engine.command_directory({"kubectl": kubectl})), str(Path(sys.executable).parent)]
     environment["PATH"] = os.pathsep.join([*own, environment.get("PATH", os.defpath)])
     environment["PULUMI_STACK"] = rehearsal.environment
     try:
@@ -116,8 +124,8 @@ def tools() -> None:
     from trainyard.local import toolchain
 
     with step("tools") as shown:
-        found = toolchain.find("pulumi", shown.show)
-    print(found)
+        found = [path for tool in toolchain.TOOLS for path in toolchain.find_all(tool, shown.show).values()]
+    print("\n".join(map(str, found)))
 
 
 class SettingsError(Exception):

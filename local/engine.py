@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -95,6 +95,8 @@ class Engine:
             PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS="true",
             GRPC_ENABLE_FORK_SUPPORT="0",  # the language host's children exec at once; gRPC would warn at each fork
             TMPDIR=str(self.home / "temp"),
+            KUBECONFIG=os.devnull,  # a program that names no cluster must not reach one of the user's
+            PATH=os.pathsep.join([str(self.home / "commands"), os.environ.get("PATH", os.defpath)]),
         )
         return mine
 
@@ -169,13 +171,15 @@ class Engine:
         """The stack's outputs."""
         return json.loads(self._plain("stack", "output", "--json", "--show-secrets", "--stack", self.stack))
 
-    def command_directory(self) -> Path:
-        """A folder for the PATH whose `pulumi` a person may type, from anywhere.
+    def command_directory(self, others: Mapping[str, Path] | None = None) -> Path:
+        """A folder for the PATH whose `pulumi` a person may type, from anywhere; and `others`, as they are.
 
         It works on the project, with the rehearsal's copy of the configuration: the engine would otherwise write the
         rehearsal's encryption salt into the environment's own file. What would be lost or go astray there is refused.
         """
         folder = self.home / "bin"
+        for name, executable in (others or {}).items():
+            _write_script(folder / name, f'exec {shlex.quote(str(executable))} "$@"\n')
         pulumi = f"exec {shlex.quote(str(self.pulumi))} --cwd {shlex.quote(str(self.project))}"
         _write_script(
             folder / "pulumi",
@@ -247,13 +251,17 @@ def emulated_aws_environment(endpoint: str, region: str | None = None) -> dict[s
 
 
 def install_plugins(home: Path) -> None:
-    """Put the language host and the emulated `aws` provider where the engine looks for them.
+    """Put the language host and the providers that know the rehearsal where the engine looks for them.
 
-    The engine prefers an official language host beside its own executable or on the PATH.
+    The engine prefers an official language host beside its own executable or on the PATH. A kubeconfig of EKS calls the
+    `aws` command, which stands in a folder of its own: the virtual environment's others need not be on the PATH.
     """
     plugins = home / "pulumi-home" / "plugins"
     _shim(plugins / f"language-python-v{version('pulumi')}" / "pulumi-language-python", "trainyard.local.language_host")
     _shim(plugins / f"resource-aws-v{version('pulumi-aws')}" / "pulumi-resource-aws", "trainyard.local.aws.plugin")
+    kubernetes = plugins / f"resource-kubernetes-v{version('pulumi-kubernetes')}" / "pulumi-resource-kubernetes"
+    _shim(kubernetes, "trainyard.local.kubernetes.provider")
+    _write_script(home / "commands" / "aws", f'exec {shlex.quote(sys.executable)} -m awscli "$@"\n')
 
 
 def _shim(path: Path, module: str) -> None:

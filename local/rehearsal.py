@@ -52,7 +52,8 @@ class Status:
 class Rehearsal:
     """The rehearsal of `environment` in `directory`. As a context manager it owns its services and ends them.
 
-    `project` is the folder with Pulumi.yaml; `config` the stack's file, by default the environment's own.
+    `project` is the folder with Pulumi.yaml; `config` the stack's file, by default the environment's own. A program
+    without an EKS cluster needs no `kubernetes`, and starts sooner without it.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Rehearsal:
         project: Path | None = None,
         config: Path | None = None,
         policy_pack: Path | None = None,
+        kubernetes: bool = True,
     ) -> None:
         root = project or require_checkout()
         self.environment = environment
@@ -77,6 +79,7 @@ class Rehearsal:
         self.policy_pack = policy_pack or (root / "policies" if (root / "policies").is_dir() else None)
         self.started_over = False
         """Whether the last `up` found that the one before was killed in its midst, and began with a new account."""
+        self.kubernetes = kubernetes
         self._owner: int | None = None
 
     def __enter__(self) -> Rehearsal:
@@ -86,14 +89,20 @@ class Rehearsal:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, owned: bool = False) -> supervisor.Running:
-        """Start the services, or find them running; a new account begins with an empty state."""
+    def start(self, owned: bool = False, progress: toolchain.Progress | None = None) -> supervisor.Running:
+        """Start the services, or find them running; a new account begins with an empty state.
+
+        Builds the control plane's executables where there are none yet.
+        """
+        if self.kubernetes:
+            for tool in ("etcd", "kubernetes"):
+                toolchain.find_all(tool, progress)
         fresh = supervisor.running(self.directory) is None
         if fresh:
             shutil.rmtree(self.directory / "engine" / "state", ignore_errors=True)
             for left in ("export.json", "outputs.json", "engine/up.log", "engine/events.jsonl"):
                 (self.directory / left).unlink(missing_ok=True)
-        services, self._owner = supervisor.start(self.directory, owned)
+        services, self._owner = supervisor.start(self.directory, owned, self.kubernetes)
         return services
 
     def stop(self) -> bool:
@@ -154,6 +163,12 @@ class Rehearsal:
         if (self.directory / "outputs.json").is_file():
             region = self.outputs().get("region")
         return emulated_aws_environment(self.endpoint, region)
+
+    def kubernetes_environment(self) -> dict[str, str]:
+        """Variables with which `kubectl` and other clients reach the rehearsed cluster as its administrator."""
+        if not self.kubernetes:
+            return {}
+        return {"KUBECONFIG": str(supervisor.kubeconfig_of(self.directory))}
 
     def status(self) -> Status:
         """What runs now, and how many resources the last `up` left."""

@@ -1,9 +1,10 @@
 """Keeps the services of one rehearsal running, and ends them with it.
 
-One supervisor process per rehearsal directory starts each service, waits until it answers, writes `services.json`, and
-watches. It stops on SIGTERM, when a service ends, when `services.json` is no longer its own, or when its owner's pipe
-closes (an owner that was killed closes it too). An owner that wants the services to outlive it releases them, once they
-are ready, by a byte through that pipe. Services die with the supervisor, whatever ends it (`die_with_parent`).
+One supervisor process per rehearsal directory starts the services together (the emulated AWS account and, where wanted,
+the Kubernetes control plane), waits until they answer, writes `services.json`, and watches. It stops on SIGTERM, when a
+service ends, when `services.json` is no longer its own, or when its owner's pipe closes (an owner that was killed
+closes it too). An owner that wants the services to outlive it releases them, once they are ready, by a byte through
+that pipe. Services die with the supervisor, whatever ends it (`die_with_parent`).
 """
 
 from __future__ import annotations
@@ -13,53 +14,22 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
 
-from trainyard.local.process import die_with_parent, is_running
+from trainyard.local import loopback
+from trainyard.local.service import READY_WITHIN_SECONDS, RunningService, Service, ServiceError, Services, free_ports
+from trainyard.local.toolchain import ToolError
 
-READY_WITHIN_SECONDS = 60
+__all__ = ["Running", "RunningService", "ServiceError", "running", "start", "stop"]
+
 RELEASED = b"r"
-
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Services are on loopback, whatever proxy the user has."""
-
-
-class ServiceError(Exception):
-    """A service of the rehearsal did not start or has ended; the message names its log."""
-
-
-@dataclass(frozen=True)
-class Service:
-    """One process of the rehearsal."""
-
-    name: str
-    command: tuple[str, ...]
-    ready_url: str
-    """Answers with any HTTP status once the service is ready."""
-
-
-@dataclass(frozen=True)
-class RunningService:
-    name: str
-    pid: int
-    started: float
-    """Seconds since the epoch: with the pid it names the process beyond doubt."""
-    url: str
-    log: str
-
-    @property
-    def alive(self) -> bool:
-        return is_running(self.pid, self.started)
 
 
 @dataclass(frozen=True)
@@ -78,6 +48,11 @@ class Running:
         """Address of the emulated AWS account."""
         return next(service.url for service in self.services if service.name == "aws")
 
+    @property
+    def kubernetes(self) -> str | None:
+        """Address of the Kubernetes API server; None where the rehearsal does without."""
+        return next((service.url for service in self.services if service.name == "kube-apiserver"), None)
+
 
 def running(directory: Path) -> Running | None:
     """What `services.json` in `directory` says, or None where nothing was started or all of it has ended."""
@@ -89,11 +64,13 @@ def running(directory: Path) -> Running | None:
     return found if found.alive else None
 
 
-def start(directory: Path, owned: bool) -> tuple[Running, int | None]:
+def start(directory: Path, owned: bool, kubernetes: bool = False) -> tuple[Running, int | None]:
     """Start the services of the rehearsal in `directory`, or find them running.
 
-    Returns them and, where `owned`, the file descriptor that keeps them alive: they end when it is closed, by this
-    process or by its death. Without `owned` they run until `stop`. Raises `ServiceError`.
+    With `kubernetes` there is a control plane too, with its administrator's kubeconfig in `kubeconfig_of(directory)`;
+    its executables have to be built already. Returns the services and, where `owned`, the file descriptor that keeps
+    them alive: they end when it is closed, by this process or by its death. Without `owned` they run until `stop`.
+    Raises `ServiceError`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with FileLock(directory / "services.lock"):
@@ -107,6 +84,8 @@ def start(directory: Path, owned: bool) -> tuple[Running, int | None]:
         log = directory / "logs" / "supervisor.log"
         read_end, write_end = os.pipe()
         command = [sys.executable, "-m", "trainyard.local.supervisor", str(directory), "--owner", str(read_end)]
+        if kubernetes:
+            command.append("--kubernetes")
         with log.open("ab") as out:
             process = subprocess.Popen(
                 command,
@@ -161,34 +140,32 @@ def _await_ready(directory: Path, process: subprocess.Popen[bytes], log: Path) -
     raise ServiceError(f"the rehearsal's services did not start; {log} says:\n  " + "\n  ".join(tail))
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def kubeconfig_of(directory: Path) -> Path:
+    """The kubeconfig of the administrator of the rehearsal in `directory`."""
+    return directory / "kubernetes" / "kubeconfig"
 
 
-def _services() -> list[Service]:
-    port = _free_port()
-    aws = (sys.executable, "-m", "trainyard.local.aws.server", "--host", "127.0.0.1", "--port", str(port))
-    return [Service("aws", aws, f"http://127.0.0.1:{port}")]
+def _services(directory: Path, kubernetes: bool) -> tuple[Service, ...]:
+    (port,) = free_ports(1)
+    address = f"http://127.0.0.1:{port}"
+    command = (sys.executable, "-m", "trainyard.local.aws.server", "--host", "127.0.0.1", "--port", str(port))
+    if not kubernetes:
+        return (Service("aws", command, address),)
+    from trainyard.local.kubernetes import authenticator, control_plane
 
-
-def _answers(url: str) -> bool:
-    try:
-        _direct.open(url, timeout=1).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
+    plane = control_plane.prepare(directory / "kubernetes", control_plane.find_binaries(), address + authenticator.PATH)
+    command += ("--kubernetes", plane.endpoint, "--kubernetes-ca", str(plane.certificate_authority))
+    command += ("--kubernetes-config", str(plane.kubeconfig))
+    return (Service("aws", command, address), *plane.services)
 
 
 class _Supervisor:
-    def __init__(self, directory: Path, owner: int) -> None:
+    def __init__(self, directory: Path, owner: int, kubernetes: bool) -> None:
         self.directory = directory
         self.record = directory / "services.json"
         self.owner: int | None = owner
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.kubernetes = kubernetes
+        self.services: Services | None = None
         self.stopping = False
 
     def run(self) -> int:
@@ -202,51 +179,32 @@ class _Supervisor:
             print("another supervisor is at work here", flush=True)
             return 1
         try:
-            services = tuple(self._start(service) for service in _services())
+            loopback.ensure_up()
+            self.services = Services(_services(self.directory, self.kubernetes), self.directory / "logs")
+            services = self.services.start(lambda: self.stopping or self._owner_is_gone())
             log = str(self.directory / "logs" / "supervisor.log")
             _write(
                 self.record,
                 Running(RunningService("supervisor", me.pid, me.create_time(), "", log), services),
             )
-            return self._watch()
-        except ServiceError as failed:
+            return self._watch(self.services)
+        except (ServiceError, ToolError, loopback.LoopbackError) as failed:
             print(failed, flush=True)
             return 1
         finally:
-            self._end_all()
+            if self.services is not None:
+                self.services.end()
             if self._record_is_mine():
                 self.record.unlink(missing_ok=True)
 
-    def _start(self, service: Service) -> RunningService:
-        log = self.directory / "logs" / f"{service.name}.log"
-        with log.open("ab") as out:
-            process = subprocess.Popen(
-                service.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, preexec_fn=die_with_parent
-            )
-        self.processes[service.name] = process
-        deadline = time.monotonic() + READY_WITHIN_SECONDS
-        while not _answers(service.ready_url):
-            if self.stopping or self._owner_is_gone():
-                raise ServiceError("stopped while starting")
-            if process.poll() is not None:
-                raise ServiceError(
-                    f"{service.name} ended with status {process.returncode} before it was ready; see {log}"
-                )
-            if time.monotonic() > deadline:
-                raise ServiceError(f"{service.name} did not answer within {READY_WITHIN_SECONDS} s; see {log}")
-            time.sleep(0.05)
-        started = psutil.Process(process.pid).create_time()
-        return RunningService(service.name, process.pid, started, service.ready_url, str(log))
-
-    def _watch(self) -> int:
+    def _watch(self, services: Services) -> int:
         while not self.stopping:
             if self._owner_is_gone(wait_seconds=0.3) or not self._record_is_mine():
                 return 0
-            for name, process in self.processes.items():
-                if process.poll() is not None:
-                    # Its state was in memory: starting it again would pass an empty account off as the rehearsed one.
-                    print(f"{name} ended with status {process.returncode}", flush=True)
-                    return 1
+            if ended := services.ended():
+                # Its state was of this run: starting it again would pass an empty account off as the rehearsed one.
+                print(ended, flush=True)
+                return 1
         return 0
 
     def _owner_is_gone(self, wait_seconds: float = 0.0) -> bool:
@@ -272,16 +230,6 @@ class _Supervisor:
     def _stop(self, *_: object) -> None:
         self.stopping = True
 
-    def _end_all(self) -> None:
-        for process in self.processes.values():
-            process.terminate()
-        for process in self.processes.values():
-            try:
-                process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
 
 def _write(path: Path, content: Running) -> None:
     partial = path.with_suffix(".partial")
@@ -293,8 +241,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--owner", type=int, required=True, help="file descriptor of the owner's pipe")
+    parser.add_argument("--kubernetes", action="store_true", help="with a Kubernetes control plane")
     arguments = parser.parse_args()
-    return _Supervisor(arguments.directory, arguments.owner).run()
+    return _Supervisor(arguments.directory, arguments.owner, arguments.kubernetes).run()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Command-line tools that no Python package carries, built on first need from the pinned Go modules in `tools/`.
 
-Each `tools/<name>/` is a Go module of its own with a `tool.toml` beside it. A built tool is kept per user, keyed by
-name, version and the content of those files, so a second checkout builds nothing; two builds at once wait for each
-other."""
+Each `tools/<name>/` is a Go module of its own with a `tool.toml` beside it, which names one executable or several that
+are built together. A built tool is kept per user, keyed by name, version and the content of those files, so a second
+checkout builds nothing; two builds at once wait for each other.
+
+Example: `find("pulumi")` is the path of the engine, `find("kubernetes", binary="kubectl")` that of kubectl."""
 
 from __future__ import annotations
 
@@ -25,6 +27,9 @@ from trainyard.local.process import die_with_parent
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is (0 while unknown)."""
 
+TOOLS = ("pulumi", "etcd", "kubernetes")
+"""All that a rehearsal needs."""
+
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -33,17 +38,25 @@ class ToolError(Exception):
 
 
 @dataclass(frozen=True)
+class Binary:
+    """One executable of a tool. One on the PATH is used from version `accept_from` on, below `accept_below`."""
+
+    name: str
+    package: str
+    version_arguments: tuple[str, ...]
+    accept_from: tuple[int, ...]
+    accept_below: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Tool:
     """One folder of `tools/`."""
 
     name: str
     folder: Path
-    binary: str
     module: str
-    package: str
     ldflags: str
-    accept_from: tuple[int, ...]
-    version_arguments: tuple[str, ...]
+    binaries: tuple[Binary, ...]
 
     @classmethod
     def load(cls, name: str) -> Tool:
@@ -52,15 +65,22 @@ class Tool:
             described = tomllib.loads((folder / "tool.toml").read_text())
         except FileNotFoundError:
             raise ToolError(f"no tool is called {name!r}: {folder}/tool.toml does not exist") from None
+        binaries = tuple(
+            Binary(
+                name=one["name"],
+                package=one["package"],
+                version_arguments=tuple(one["version_arguments"]),
+                accept_from=_parse_version(one["accept_from"]),
+                accept_below=_parse_version(one["accept_below"]),
+            )
+            for one in described["binaries"]
+        )
         return cls(
             name=name,
             folder=folder,
-            binary=described["binary"],
             module=described["module"],
-            package=described["package"],
             ldflags=described.get("ldflags", "-s -w"),
-            accept_from=_parse_version(described["accept_from"]),
-            version_arguments=tuple(described["version_arguments"]),
+            binaries=binaries,
         )
 
     @property
@@ -79,32 +99,37 @@ class Tool:
         return f"{self.name}-{self.version}-{content.hexdigest()[:8]}"
 
 
-def find(name: str, progress: Progress | None = None) -> Path:
-    """Return the executable of tool `name`: a suitable one on the PATH, a built one, or one that is built now.
+def find(name: str, progress: Progress | None = None, binary: str = "") -> Path:
+    """Return an executable of tool `name`, the first where no `binary` is named, as `find_all` does."""
+    found = find_all(name, progress)
+    return found[binary] if binary else next(iter(found.values()))
 
-    Raises `ToolError` where it is neither there nor can be built.
+
+def find_all(name: str, progress: Progress | None = None) -> dict[str, Path]:
+    """Return the executables of tool `name` by name: suitable ones on the PATH, else built ones, or built now.
+
+    Raises `ToolError` where one is neither there nor can be built.
     """
     tool = Tool.load(name)
-    installed = _suitable_on_path(tool)
-    if installed:
-        return installed
-    target = cache_directory() / "tools" / tool.key / tool.binary
-    if target.is_file():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.parent / "build.lock")
+    home = cache_directory() / "tools" / tool.key
+    found = {one.name: _suitable_on_path(one) or home / one.name for one in tool.binaries}
+    if all(path.is_file() for path in found.values()):
+        return found
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / "build.lock")
     report = progress or (lambda *_: None)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        report(f"waiting for another build of {tool.binary}", 0, 0)
+        report(f"waiting for another build of {tool.name}", 0, 0)
         lock.acquire()
     try:
-        if not target.is_file():
-            _build(tool, target, report)
+        missing = [one for one in tool.binaries if not found[one.name].is_file()]
+        if missing:
+            _build(tool, missing, home, report)
     finally:
         lock.release()
-    return target
+    return found
 
 
 def _parse_version(text: str) -> tuple[int, ...]:
@@ -114,17 +139,18 @@ def _parse_version(text: str) -> tuple[int, ...]:
     return tuple(int(part or 0) for part in match.groups())
 
 
-def _suitable_on_path(tool: Tool) -> Path | None:
-    found = shutil.which(tool.binary)
+def _suitable_on_path(binary: Binary) -> Path | None:
+    found = shutil.which(binary.name)
     if not found:
         return None
     try:
-        said = subprocess.run([found, *tool.version_arguments], capture_output=True, text=True, timeout=30, check=True)
+        said = subprocess.run(
+            [found, *binary.version_arguments], capture_output=True, text=True, timeout=30, check=True
+        )
         version = _parse_version(said.stdout)
     except (OSError, subprocess.SubprocessError, ToolError):
         return None  # one that cannot say its version is not relied on; ours is built beside it
-    same_major = version[0] == tool.accept_from[0]
-    return Path(found) if same_major and version >= tool.accept_from else None
+    return Path(found) if binary.accept_from <= version < binary.accept_below else None
 
 
 def _go(tool: Tool, report: Progress) -> Path:
@@ -155,10 +181,10 @@ def _go(tool: Tool, report: Progress) -> Path:
             )
             if done.returncode != 0:
                 raise ToolError(
-                    f"{tool.binary} {tool.version} has to be built, which needs Go {'.'.join(map(str, wanted))} or "
+                    f"{tool.name} {tool.version} has to be built, which needs Go {'.'.join(map(str, wanted))} or "
                     f"newer. None is on the PATH and the toolchain package could not be installed:\n"
                     f"  {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'no message'}\n"
-                    f"Install Go, or a {tool.binary} from version {'.'.join(map(str, tool.accept_from))} on, "
+                    f"Install Go, or {_acceptable(tool)}, "
                     "and run the command again."
                 )
             partial.rename(home)
@@ -166,25 +192,42 @@ def _go(tool: Tool, report: Progress) -> Path:
     return go
 
 
-def _build(tool: Tool, target: Path, report: Progress) -> None:
+def _acceptable(tool: Tool) -> str:
+    return " and ".join(f"a {one.name} from version {'.'.join(map(str, one.accept_from))} on" for one in tool.binaries)
+
+
+def _build(tool: Tool, missing: list[Binary], home: Path, report: Progress) -> None:
+    """Build all that is missing in one run of `go`, which compiles what they share once."""
     go = _go(tool, report)
     environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "CGO_ENABLED": "0"}
-    what = f"building {tool.binary} {tool.version}"
+    what = f"building {', '.join(one.name for one in missing)} {tool.version}"
+    packages = [one.package for one in missing]
     report(f"{what}: fetching its modules", 0, 0)
-    packages = _run_go(
-        [go, "list", "-deps", tool.package], tool, environment, lambda n: report(f"{what}: fetching its modules", n, 0)
+    total = len(
+        _run_go(
+            [go, "list", "-deps", *packages],
+            tool,
+            environment,
+            lambda n: report(f"{what}: fetching its modules", n, 0),
+        )
     )
-    total = len(packages)
-    built = target.with_suffix(".partial")
-    flags = ["-trimpath", "-v", "-ldflags", tool.ldflags.format(version=tool.version)]
+    partial = home / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    # Several executables get the names of their packages; a single one is told its name.
+    into = partial / missing[0].name if len(missing) == 1 else partial
+    major, minor = _parse_version(tool.version)[:2]
+    flags = ["-trimpath", "-v", "-ldflags", tool.ldflags.format(version=tool.version, major=major, minor=minor)]
     _run_go(
-        [go, "build", *flags, "-o", built, tool.package],
+        [go, "build", *flags, "-o", into, *packages],
         tool,
         environment,
         lambda n: report(what, min(n, total), total),
     )
-    built.chmod(0o755)
-    built.replace(target)
+    for one in missing:
+        (partial / one.name).chmod(0o755)
+        (partial / one.name).replace(home / one.name)
+    partial.rmdir()
     report(what, total, total)
 
 
@@ -211,7 +254,7 @@ def _run_go(
         process.wait()
     if process.returncode != 0:
         raise ToolError(
-            f"building {tool.binary} {tool.version} failed (`go {command[1]}` in {tool.folder}):\n  "
+            f"building {tool.name} {tool.version} failed (`go {command[1]}` in {tool.folder}):\n  "
             + "\n  ".join(messages[-8:])
         )
     return output.read_text().split()

@@ -45,6 +45,12 @@ class Account:
         """The principal that stands for the whole account: whomever its IAM policies allow."""
         return pulumi.Output.concat("arn:", self.partition, ":iam::", self.id, ":root")
 
+    def service_role_arn(self, service: str, role: str) -> pulumi.Output[str]:
+        """A service-linked role: `service_role_arn("spot.amazonaws.com", "AWSServiceRoleForEC2Spot")`."""
+        return pulumi.Output.concat(
+            "arn:", self.partition, ":iam::", self.id, f":role/aws-service-role/{service}/{role}"
+        )
+
     def service_host(self, service: str) -> pulumi.Output[str]:
         """A regional service as `kms:ViaService` and service principals name it: `s3.us-east-1.amazonaws.com`."""
         return pulumi.Output.concat(f"{service}.", self.region, ".", self.dns_suffix)

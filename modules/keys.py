@@ -1,7 +1,7 @@
 """Customer-managed KMS keys whose policies let in the AWS services that need them, and nobody else.
 
-A platform has three keys, one per kind of reader: whoever may read training data is not thereby able to read the flow
-logs, and the services named in a key's policy (CloudWatch Logs, EventBridge) have no way to the data key at all.
+A platform has five keys, one per kind of reader: whoever may read training data is not thereby able to read the flow
+logs, and a service named in one key's policy (CloudWatch Logs, EventBridge, Auto Scaling) has no way to the others.
 
     keys = Keys("platform", KeysArgs(), pulumi.ResourceOptions(provider=provider))
     ObjectStore("platform", ObjectStoreArgs(data_key_arn=keys.data.arn), …)
@@ -15,6 +15,10 @@ A module with needs of its own makes one more key and says who may use it:
     )
 
 A statement is a function of the account, because most of them have to name it.
+
+Service-linked roles are named in conditions and not as principals. KMS refuses a policy with a principal that does not
+exist, and a new account has no Auto Scaling role before its first group, nor has FSx made its role before the first
+link; and where such a role is deleted and made again, a principal would still mean the old one.
 """
 
 from __future__ import annotations
@@ -74,6 +78,107 @@ def events_may_send(account: Account) -> Statement:
         "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
         "Resource": "*",
         "Condition": {"StringEquals": {"aws:SourceAccount": account.id}},
+    }
+
+
+def alarms_may_publish(account: Account) -> Statement:
+    """Let CloudWatch's alarms of this account publish to topics that are encrypted with the key."""
+    return _publishing("AlarmsMayPublish", "cloudwatch.amazonaws.com", account)
+
+
+def budgets_may_publish(account: Account) -> Statement:
+    """Let this account's budgets publish to topics that are encrypted with the key."""
+    return _publishing("BudgetsMayPublish", "budgets.amazonaws.com", account)
+
+
+def _publishing(sid: str, service: str, account: Account) -> Statement:
+    return {
+        "Sid": sid,
+        "Effect": "Allow",
+        "Principal": {"Service": service},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:SourceAccount": account.id}},
+    }
+
+
+def launching_may_use(account: Account) -> Statement:
+    """Let Auto Scaling and EC2 Spot read and write the volumes of the instances that they start."""
+    return {
+        "Sid": "LaunchingMayUse",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": [
+            "kms:Encrypt",
+            "kms:Decrypt",
+            "kms:ReEncryptFrom",
+            "kms:ReEncryptTo",
+            "kms:GenerateDataKey",
+            "kms:GenerateDataKeyWithoutPlaintext",
+            "kms:DescribeKey",
+        ],
+        "Resource": "*",
+        "Condition": {
+            "StringEquals": {"kms:CallerAccount": account.id},
+            "ArnEquals": {"aws:PrincipalArn": _launching_roles(account)},
+        },
+    }
+
+
+def launching_may_grant(account: Account) -> Statement:
+    """Let them hand the key on to EBS, and to nothing that is no AWS resource.
+
+    Without it instances start and end at once with `Client.InternalError`. A statement of its own because the condition
+    is false for every other action.
+    """
+    return {
+        "Sid": "LaunchingMayGrant",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "kms:CreateGrant",
+        "Resource": "*",
+        "Condition": {
+            "StringEquals": {"kms:CallerAccount": account.id},
+            "ArnEquals": {"aws:PrincipalArn": _launching_roles(account)},
+            "Bool": {"kms:GrantIsForAWSResource": "true"},
+        },
+    }
+
+
+def _launching_roles(account: Account) -> list[pulumi.Output[str]]:
+    return [
+        account.service_role_arn("autoscaling.amazonaws.com", "AWSServiceRoleForAutoScaling"),
+        account.service_role_arn("spot.amazonaws.com", "AWSServiceRoleForEC2Spot"),
+    ]
+
+
+def lustre_links_may_use(account: Account) -> Statement:
+    """Let FSx read and write, through S3 only, the objects that a Lustre file system is linked to.
+
+    FSx makes a role for each file system when the first link is made, so the role is known by its beginning.
+    """
+    return {
+        "Sid": "LustreLinksMayUse",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": [
+            "kms:Encrypt",
+            "kms:Decrypt",
+            "kms:ReEncryptFrom",
+            "kms:ReEncryptTo",
+            "kms:GenerateDataKey",
+            "kms:GenerateDataKeyWithoutPlaintext",
+            "kms:DescribeKey",
+        ],
+        "Resource": "*",
+        "Condition": {
+            "StringEquals": {"kms:CallerAccount": account.id, "kms:ViaService": account.service_host("s3")},
+            "ArnLike": {
+                "aws:PrincipalArn": account.service_role_arn(
+                    "s3.data-source.lustre.fsx.amazonaws.com", "AWSServiceRoleForFSxS3Access_fs-*"
+                )
+            },
+        },
     }
 
 
@@ -147,11 +252,21 @@ class KeysArgs:
 
 
 class Keys(pulumi.ComponentResource):
-    """The platform's three keys: `data` for buckets and disks, `messages` for queues, `logs` for log groups."""
+    """The platform's keys: one for each kind of thing that different people and services may read.
+
+    Attributes:
+        data: buckets and file systems.
+        messages: queues and topics.
+        logs: log groups.
+        compute: the nodes' volumes and the images they start.
+        secrets: Kubernetes secrets.
+    """
 
     data: CustomerKey
     messages: CustomerKey
     logs: CustomerKey
+    compute: CustomerKey
+    secrets: CustomerKey
 
     def __init__(self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("trainyard:keys:Keys", name, None, opts)
@@ -169,10 +284,21 @@ class Keys(pulumi.ComponentResource):
                 pulumi.ResourceOptions(parent=self),
             )
 
-        # Buckets need no statement: S3 asks KMS in the name of whoever reads or writes the object.
-        self.data = key("data", f"Data sets, checkpoints and artifacts of {name}")
-        self.messages = key("messages", f"Queues of {name}", events_may_send)
+        # Buckets need no statement: S3 asks KMS in the name of whoever reads or writes the object. FSx does so itself.
+        self.data = key("data", f"Data sets, checkpoints and artifacts of {name}", lustre_links_may_use)
+        self.messages = key(
+            "messages", f"Queues and topics of {name}", events_may_send, alarms_may_publish, budgets_may_publish
+        )
         self.logs = key("logs", f"Log groups of {name}", logs_may_encrypt)
+        self.compute = key("compute", f"Volumes and images of {name}", launching_may_use, launching_may_grant)
+        # Whoever makes the cluster gives EKS its grant, in the name of the account.
+        self.secrets = key("secrets", f"Kubernetes secrets of {name}")
         self.register_outputs(
-            {"data_key_arn": self.data.arn, "messages_key_arn": self.messages.arn, "logs_key_arn": self.logs.arn}
+            {
+                "data_key_arn": self.data.arn,
+                "messages_key_arn": self.messages.arn,
+                "logs_key_arn": self.logs.arn,
+                "compute_key_arn": self.compute.arn,
+                "secrets_key_arn": self.secrets.arn,
+            }
         )

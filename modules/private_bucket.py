@@ -39,6 +39,12 @@ class Lifecycle:
     unfinished_upload_days: int = 7
     current_days: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("noncurrent_days", "unfinished_upload_days", "current_days"):
+            days = getattr(self, name)
+            if days is not None and days < 1:
+                raise ValueError(f"{name} is {days}; S3 counts in whole days, at least 1")
+
     def rules(self) -> list[aws.s3.BucketLifecycleConfigurationRuleArgs]:
         everything = aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix="")
         rules = [

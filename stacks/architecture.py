@@ -1,33 +1,47 @@
 """The platform: read top to bottom, this is its architecture.
 
 Data is what lives long and is protected. The cluster that computes on it and the workloads inside the cluster stand on
-it and can be taken down and put up again.
+it and can be taken down and put up again. One stack holds all three, or three stacks hold one each.
 
 (Not called platform.py: Pulumi starts Python inside this folder, where that name would hide the standard library's.)
 """
 
 from __future__ import annotations
 
-import dataclasses
-
 import pulumi
 import pulumi_aws as aws
+from trainyard.stacks.workloads import workloads
 
-from trainyard.stacks.data import data
+from trainyard.stacks.cluster import ClusterLayer, cluster
+from trainyard.stacks.data import DataLayer, data
+from trainyard.stacks.layers import export, from_stack
 from trainyard.stacks.settings import Settings
 
 
 def platform(settings: Settings) -> None:
-    """Declare one environment, and export what its users and the next layers need to know."""
+    """Declare one environment, or one layer of it, and export what its users and the next layers need to know."""
     aws_provider = aws.Provider(
         "aws",
         region=settings.region,
+        allowed_account_ids=[settings.account_id] if settings.account_id else None,
         default_tags=aws.ProviderDefaultTagsArgs(tags=settings.tags),
     )
-
-    data_layer = data(settings, aws_provider)
-
     pulumi.export("environment", settings.environment)
     pulumi.export("region", settings.region)
-    for field in dataclasses.fields(data_layer):
-        pulumi.export(field.name, getattr(data_layer, field.name))
+
+    if settings.holds("data"):
+        data_layer = data(settings, aws_provider)
+        export(data_layer)
+    else:
+        data_layer = from_stack(DataLayer, settings, "data")
+
+    if settings.holds("cluster"):
+        cluster_layer = cluster(settings, data_layer, aws_provider)
+        export(cluster_layer)
+    elif settings.holds("workloads"):
+        cluster_layer = from_stack(ClusterLayer, settings, "cluster")
+    else:
+        return
+
+    if settings.holds("workloads"):
+        export(workloads(settings, data_layer, cluster_layer, aws_provider))

@@ -273,6 +273,18 @@ class Each(Named):
 
 
 @dataclass(frozen=True)
+class OnlyOne(Each):
+    """A list of one object where AWS has the object itself."""
+
+    def write(self, scope: Scope) -> Any:
+        written = super().write(scope)
+        return written[0] if isinstance(written, list) and written else OMIT
+
+    def read(self, value: Any, into: dict[str, Any]) -> None:
+        super().read([value] if value else None, into)
+
+
+@dataclass(frozen=True)
 class Added(Field):
     """Of a `Values` property, what is wanted and not there yet: for operations that add to a list."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trainyard.local.aws import invokes_ec2
 from trainyard.local.aws.account import Account, dns_suffix_of, partition_of
 from trainyard.local.aws.errors import ProviderError
+from trainyard.local.aws.network_lookups import LOOKUPS
 
 Invoke = Callable[[Account, str, Mapping[str, Any]], dict[str, Any]]
 """(account, region, arguments) -> result; `region` is the one the arguments name, else the provider's."""
@@ -80,6 +82,23 @@ def _availability_zones(account: Account, region: str, arguments: Mapping[str, A
     }
 
 
+def _ssm_parameter(account: Account, region: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    name, decrypted = arguments["name"], arguments.get("withDecryption", True)
+    request = {"Name": name, "WithDecryption": decrypted}
+    found = account.call("ssm", region, "get_parameter", request)["Parameter"]
+    return {
+        "id": name,
+        "name": name,
+        "arn": found["ARN"],
+        "type": found["Type"],
+        "value": found["Value"],
+        "insecureValue": "" if found["Type"] == "SecureString" else found["Value"],
+        "version": found["Version"],
+        "withDecryption": decrypted,
+        "region": region,
+    }
+
+
 def _location(region: str) -> str:
     """The region's name for people, from boto3's own endpoint data."""
     import botocore.session
@@ -95,4 +114,8 @@ _INVOKES: dict[str, Invoke] = {
     "aws:index/getRegion:getRegion": _region,
     "aws:index/getPartition:getPartition": _partition,
     "aws:index/getAvailabilityZones:getAvailabilityZones": _availability_zones,
+    "aws:ssm/getParameter:getParameter": _ssm_parameter,
+    **LOOKUPS,
+    "aws:ec2/getVpc:getVpc": invokes_ec2.vpc,
+    "aws:ec2/getSubnet:getSubnet": invokes_ec2.subnet,
 }

@@ -3,6 +3,9 @@
 Serves every service on one address until SIGTERM, SIGINT or the end of its parent. The account lives in memory: it is
 empty at the start and gone at the end. Prints one line when it is ready; requests are not logged, what EventBridge
 drops is.
+
+With `--kubernetes` its EKS clusters answer with the address of an API server that runs beside it, and it tells that API
+server who the bearer of an `aws eks get-token` token is.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from trainyard.local.process import die_with_parent
@@ -22,7 +26,7 @@ os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")  # roles attach policies that AWS keeps
 
 
-def serve(host: str, port: int) -> None:
+def serve(host: str, port: int, kubernetes_config: Path | None = None) -> None:
     """Serve on `host`:`port` (0: a free one) until told to stop."""
     from werkzeug.serving import make_server
 
@@ -31,7 +35,12 @@ def serve(host: str, port: int) -> None:
     moto_adapter.install()
     moto_adapter.preload()
     handler = _quiet(moto_adapter.request_handler())
-    server = make_server(host, port, moto_adapter.application(), threaded=True, request_handler=handler)
+    application = moto_adapter.application()
+    if kubernetes_config is not None:
+        from trainyard.local.kubernetes.authenticator import TokenReviews
+
+        application = TokenReviews(application, kubernetes_config)
+    server = make_server(host, port, application, threaded=True, request_handler=handler)
 
     def stop(signal_number: int, frame: Any) -> None:
         del signal_number, frame
@@ -62,11 +71,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 for a free one, which is printed")
+    parser.add_argument("--kubernetes", metavar="URL", help="address of the API server of its EKS clusters")
+    parser.add_argument(
+        "--kubernetes-ca", metavar="FILE", help="the authority that signed the API server's certificate"
+    )
+    parser.add_argument("--kubernetes-config", type=Path, metavar="FILE", help="kubeconfig of its administrator")
     chosen = parser.parse_args(arguments)
     die_with_parent()
+    if chosen.kubernetes:
+        os.environ["TRAINYARD_KUBERNETES_ENDPOINT"] = chosen.kubernetes
+        os.environ["TRAINYARD_KUBERNETES_CA_FILE"] = chosen.kubernetes_ca or ""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     try:
-        serve(chosen.host, chosen.port)
+        serve(chosen.host, chosen.port, chosen.kubernetes_config)
     except (OSError, SystemExit) as error:
         print(f"cannot serve on {chosen.host}:{chosen.port}: {error}", file=sys.stderr)
         return 2

@@ -28,8 +28,9 @@ def tools(tmp_path, monkeypatch):
     (folder / "go.sum").write_text("")
     (folder / "cmd" / "main.go").write_text(GREETER)
     (folder / "tool.toml").write_text(
-        'binary = "greeter"\nmodule = "// require example.test/upstream"\npackage = "./cmd"\n'
-        'ldflags = "-X main.version={version}"\naccept_from = "2.5.0"\nversion_arguments = ["version"]\n'
+        'module = "// require example.test/upstream"\nldflags = "-X main.version={version}"\n'
+        '[[binaries]]\nname = "greeter"\npackage = "./cmd"\nversion_arguments = ["version"]\n'
+        'accept_from = "2.5.0"\naccept_below = "3.0.0"\n'
     )
     monkeypatch.setattr(toolchain, "ROOT", tmp_path / "checkout")
     monkeypatch.setenv("TRAINYARD_CACHE_DIR", str(tmp_path / "cache"))
@@ -60,7 +61,7 @@ def test_a_suitable_tool_on_the_path_is_used_and_another_is_not(tools, tmp_path,
     installed = _install(tmp_path / "bin", "greeter", script)
     monkeypatch.setenv("PATH", f"{installed.parent}{os.pathsep}{os.environ['PATH']}")
     built = []
-    monkeypatch.setattr(toolchain, "_build", lambda _tool, target, _report: built.append(target))
+    monkeypatch.setattr(toolchain, "_build", lambda _tool, missing, _home, _report: built.extend(missing))
     found = toolchain.find("greeter")
     assert (found == installed) is used
     assert bool(built) is not used

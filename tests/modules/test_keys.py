@@ -8,8 +8,14 @@ from mocked_pulumi import ACCOUNT, REGION, Deployment, run
 
 from trainyard.modules.keys import CustomerKey, CustomerKeyArgs, Keys, KeysArgs, logs_may_encrypt
 
+KEYS = ("data", "messages", "logs", "compute", "secrets")
 EVENTS, LOGS = "events.amazonaws.com", f"logs.{REGION}.amazonaws.com"
 OTHER_ACCOUNT = "999999999999"
+SERVICE_ROLES = f"arn:aws:iam::{ACCOUNT}:role/aws-service-role"
+AUTO_SCALING = f"{SERVICE_ROLES}/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+SPOT = f"{SERVICE_ROLES}/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
+LINK = f"{SERVICE_ROLES}/s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Access_fs-0123456789abcdef0"
+USE = ("kms:Decrypt", "kms:Encrypt", "kms:ReEncryptFrom", "kms:GenerateDataKeyWithoutPlaintext", "kms:DescribeKey")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +28,7 @@ def _policy(keys: Deployment, purpose: str) -> str:
 
 
 def test_the_account_administers_every_key_and_other_accounts_none(keys: Deployment) -> None:
-    for purpose in ("data", "messages", "logs"):
+    for purpose in KEYS:
         for action in ("kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:Decrypt"):
             admin = Request(action, principal=f"arn:aws:iam::{ACCOUNT}:role/admin")
             stranger = Request(action, principal=f"arn:aws:iam::{OTHER_ACCOUNT}:role/admin")
@@ -30,14 +36,63 @@ def test_the_account_administers_every_key_and_other_accounts_none(keys: Deploym
             assert decide(_policy(keys, purpose), stranger) == "nothing"
 
 
+def _by_role(action: str, role: str, **context: str) -> Request:
+    """What KMS sees of a request by a role. No IAM policy speaks for a service-linked role: the key's policy must."""
+    account = role.split(":")[4]
+    seen = {"kms:CallerAccount": account, "aws:PrincipalAccount": account, "aws:PrincipalArn": role, **context}
+    return Request(action, principal=f"assumed:{role}", context=seen)
+
+
+@pytest.mark.parametrize("role", [AUTO_SCALING, SPOT])
+@pytest.mark.parametrize("action", USE)
+def test_what_starts_nodes_may_use_the_compute_key_only(keys: Deployment, role: str, action: str) -> None:
+    for purpose in KEYS:
+        assert allows(_policy(keys, purpose), _by_role(action, role)) is (purpose == "compute")
+
+
+@pytest.mark.parametrize("role", [AUTO_SCALING, SPOT])
+def test_what_starts_nodes_may_grant_the_compute_key_to_aws_resources_only(keys: Deployment, role: str) -> None:
+    to_ebs = _by_role("kms:CreateGrant", role, **{"kms:GrantIsForAWSResource": "true"})
+    to_somebody = _by_role("kms:CreateGrant", role, **{"kms:GrantIsForAWSResource": "false"})
+    for purpose in KEYS:
+        assert allows(_policy(keys, purpose), to_ebs) is (purpose == "compute")
+        assert not allows(_policy(keys, purpose), to_somebody)
+    assert not allows(_policy(keys, "compute"), _by_role("kms:CreateGrant", role))
+
+
+def test_nobody_else_comes_in_by_the_statements_for_service_roles(keys: Deployment) -> None:
+    stranger = AUTO_SCALING.replace(ACCOUNT, OTHER_ACCOUNT)
+    lookalike = f"arn:aws:iam::{ACCOUNT}:role/AWSServiceRoleForAutoScaling"
+    for role in (stranger, lookalike, LINK):
+        for action in USE:
+            assert not allows(_policy(keys, "compute"), _by_role(action, role))
+    # A caller of another account who could forge the role's name would still show its own account.
+    forged = _by_role("kms:Decrypt", AUTO_SCALING, **{"kms:CallerAccount": OTHER_ACCOUNT})
+    assert not allows(_policy(keys, "compute"), forged)
+
+
+@pytest.mark.parametrize("action", USE)
+def test_a_lustre_link_may_use_the_data_key_through_s3_only(keys: Deployment, action: str) -> None:
+    through_s3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com"}
+    for purpose in KEYS:
+        assert allows(_policy(keys, purpose), _by_role(action, LINK, **through_s3)) is (purpose == "data")
+    assert not allows(_policy(keys, "data"), _by_role(action, LINK))
+    assert not allows(_policy(keys, "data"), _by_role(action, LINK, **{"kms:ViaService": "s3.eu-west-1.amazonaws.com"}))
+    assert not allows(_policy(keys, "data"), _by_role(action, AUTO_SCALING, **through_s3))
+    stranger = LINK.replace(ACCOUNT, OTHER_ACCOUNT)
+    assert not allows(_policy(keys, "data"), _by_role(action, stranger, **through_s3))
+
+
+@pytest.mark.parametrize("service", ["cloudwatch.amazonaws.com", "budgets.amazonaws.com", EVENTS])
 @pytest.mark.parametrize("action", ["kms:Decrypt", "kms:GenerateDataKey"])
-def test_eventbridge_may_send_this_accounts_events_with_the_messages_key_only(keys: Deployment, action: str) -> None:
-    own = Request(action, principal=EVENTS, context={"aws:SourceAccount": ACCOUNT})
-    foreign = Request(action, principal=EVENTS, context={"aws:SourceAccount": OTHER_ACCOUNT})
-    assert allows(_policy(keys, "messages"), own)
+def test_alarms_budgets_and_events_of_this_account_may_publish_with_the_messages_key_only(
+    keys: Deployment, service: str, action: str
+) -> None:
+    own = Request(action, principal=service, context={"aws:SourceAccount": ACCOUNT})
+    for purpose in KEYS:
+        assert allows(_policy(keys, purpose), own) is (purpose == "messages")
+    foreign = Request(action, principal=service, context={"aws:SourceAccount": OTHER_ACCOUNT})
     assert not allows(_policy(keys, "messages"), foreign)
-    assert not allows(_policy(keys, "data"), own)
-    assert not allows(_policy(keys, "logs"), own)
 
 
 @pytest.mark.parametrize("action", ["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:ReEncryptTo"])
@@ -55,7 +110,7 @@ def test_cloudwatch_logs_may_use_the_logs_key_for_this_accounts_groups_only(keys
 
 
 def test_no_service_may_change_a_key(keys: Deployment) -> None:
-    for purpose in ("data", "messages", "logs"):
+    for purpose in KEYS:
         for service in (EVENTS, LOGS):
             request = Request("kms:PutKeyPolicy", principal=service, context={"aws:SourceAccount": ACCOUNT})
             assert not allows(_policy(keys, purpose), request)
@@ -63,14 +118,14 @@ def test_no_service_may_change_a_key(keys: Deployment) -> None:
 
 def test_keys_rotate_are_protected_and_are_found_by_alias(keys: Deployment) -> None:
     made = keys.of_type("aws:kms/key:Key")
-    assert len(made) == 3
+    assert len(made) == len(KEYS)
     for key in made:
         assert key.inputs["enableKeyRotation"] is True
         assert key.inputs["deletionWindowInDays"] == 30
         assert key.inputs["tags"] == {"owner": "ml"}
         assert (key.protect, key.retain_on_delete) == (True, True)
     aliases = {alias.inputs["name"]: alias.inputs["targetKeyId"] for alias in keys.of_type("aws:kms/alias:Alias")}
-    assert set(aliases) == {"alias/yard-data", "alias/yard-messages", "alias/yard-logs"}
+    assert set(aliases) == {f"alias/yard-{purpose}" for purpose in KEYS}
     assert aliases["alias/yard-data"] == keys.one("aws:kms/key:Key", "yard-data-key").outputs["keyId"]
 
 

@@ -188,3 +188,9 @@ def test_a_bucket_alone_is_guarded_without_a_key() -> None:
     plain = {"aws:SecureTransport": "false"}
     assert decide(policy, Request("s3:GetObject", f"{bucket}/x", principal=ADMIN, context=plain)) == "deny"
     assert decide(policy, Request("s3:PutObject", f"{bucket}/x", principal=ADMIN, context=TLS)) == "nothing"
+
+
+@pytest.mark.parametrize("setting", ["noncurrent_days", "unfinished_upload_days", "current_days"])
+def test_a_lifecycle_of_no_days_is_refused(setting: str) -> None:
+    with pytest.raises(ValueError, match=f"{setting} is 0"):
+        Lifecycle(**{"noncurrent_days": 1, setting: 0})

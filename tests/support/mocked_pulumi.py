@@ -29,6 +29,7 @@ class Registered:
     type: str
     name: str
     urn: str
+    id: str
     parent: str
     provider: str
     inputs: Mapping[str, Any]
@@ -76,7 +77,7 @@ class AwsMocks(Mocks):
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict]:
         unique = uuid.uuid5(uuid.NAMESPACE_OID, args.name).hex
         name = args.inputs.get("name", f"{args.name}-{unique[:7]}")
-        made: dict[str, str] = {}
+        made: dict[str, Any] = {}
         identifier = f"{args.typ.rpartition(':')[2].lower()}-{unique[:8]}"
         match args.typ:
             case "aws:s3/bucket:Bucket":
@@ -92,9 +93,55 @@ class AwsMocks(Mocks):
                 made = {"arn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{name}", "name": name}
             case "aws:cloudwatch/logGroup:LogGroup":
                 made = {"arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}", "name": name}
+            case "aws:fsx/lustreFileSystem:LustreFileSystem":
+                identifier = f"fs-{unique[:17]}"
+                made = {
+                    "arn": f"arn:aws:fsx:{REGION}:{ACCOUNT}:file-system/{identifier}",
+                    "dnsName": f"{identifier}.fsx.{REGION}.amazonaws.com",
+                    "mountName": unique[:8],
+                }
+            case "aws:sns/topic:Topic":
+                identifier = f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}"
+                made = {"arn": identifier, "name": name}
+            case "aws:cloudwatch/metricAlarm:MetricAlarm":
+                made = {"arn": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{name}", "name": name}
+            case "aws:budgets/budget:Budget":
+                made = {"name": name}
+            case "aws:backup/vault:Vault":
+                identifier = name
+                made = {"arn": f"arn:aws:backup:{REGION}:{ACCOUNT}:backup-vault:{name}", "name": name}
             case "aws:iam/role:Role" | "aws:iam/instanceProfile:InstanceProfile":
                 kind = args.typ.partition("/")[2].partition(":")[0].replace("instanceProfile", "instance-profile")
                 made = {"arn": f"arn:aws:iam::{ACCOUNT}:{kind}/{name}", "name": name}
+            case "aws:eks/cluster:Cluster":
+                identifier = name
+                made = {
+                    "arn": f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/{name}",
+                    "endpoint": f"https://{unique.upper()}.gr7.{REGION}.eks.amazonaws.com",
+                    "certificateAuthority": {"data": "Q0VSVElGSUNBVEU="},
+                    "vpcConfig": {**args.inputs["vpcConfig"], "clusterSecurityGroupId": f"sg-{unique[:17]}"},
+                }
+            case "aws:eks/nodeGroup:NodeGroup":
+                made = {
+                    "arn": f"arn:aws:eks:{REGION}:{ACCOUNT}:nodegroup/{args.inputs['clusterName']}/{name}/{unique}",
+                    "nodeGroupName": name,
+                    "resources": [{"autoscalingGroups": [{"name": f"eks-{name}-{unique[:8]}"}]}],
+                }
+            case "aws:ec2/launchTemplate:LaunchTemplate":
+                identifier = f"lt-{unique[:17]}"
+                made = {"latestVersion": 1, "name": name}
+            case "aws:ec2/placementGroup:PlacementGroup":
+                identifier = name
+                made = {"name": name}
+            case "aws:ecr/repository:Repository":
+                identifier = name
+                made = {
+                    "arn": f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{name}",
+                    "repositoryUrl": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}",
+                    "name": name,
+                }
+            case "aws:codebuild/project:Project":
+                made = {"arn": f"arn:aws:codebuild:{REGION}:{ACCOUNT}:project/{name}", "name": name}
         return identifier, {**args.inputs, **made}
 
 
@@ -113,6 +160,7 @@ class _Recorder(MockMonitor):
                     type=request.type,
                     name=request.name,
                     urn=response.urn,
+                    id=response.id,
                     parent=request.parent,
                     provider=request.provider,
                     inputs=pulumi.runtime.rpc.deserialize_properties(request.object),

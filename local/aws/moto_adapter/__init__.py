@@ -12,13 +12,64 @@ from typing import Any
 from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 
-from trainyard.local.aws.moto_adapter import bucket_policy, ec2, events, kms, logs, s3, sqs
+from trainyard.local.aws.moto_adapter import (
+    autoscaling,
+    backup,
+    bucket_policy,
+    budgets,
+    codebuild,
+    ec2,
+    ec2_capacity,
+    ec2_endpoints,
+    ec2_gateways,
+    ec2_launch_templates,
+    ec2_security_groups,
+    ec2_storage,
+    ecr,
+    eks,
+    eks_scaling,
+    events,
+    fsx,
+    kms,
+    logs,
+    s3,
+    sns,
+    sqs,
+    sts,
+)
 from trainyard.local.aws.moto_adapter.expectations import MotoChangedError, require_parameters
 
 __all__ = ["MotoChangedError", "application", "install", "preload", "request_handler", "require_expected_moto"]
 
-_SERVICES = (bucket_policy, ec2, events, kms, logs, s3, sqs)
-_PRELOADED = ("sts", "ec2", "s3", "iam", "kms", "sqs", "events", "logs")
+_SERVICES = (
+    autoscaling,
+    backup,
+    bucket_policy,
+    budgets,
+    codebuild,
+    ec2,
+    ec2_capacity,
+    ec2_endpoints,
+    ec2_gateways,
+    ec2_launch_templates,
+    ec2_security_groups,
+    ec2_storage,
+    ecr,
+    eks,
+    eks_scaling,
+    events,
+    fsx,
+    kms,
+    logs,
+    s3,
+    sns,
+    sqs,
+    sts,
+)
+_PRELOADED = (
+    *("sts", "ec2", "s3", "iam", "kms", "sqs", "events", "logs", "eks", "autoscaling"),
+    *("backup", "budgets", "cloudwatch", "codebuild", "ecr", "fsx", "sns", "ssm"),
+)
 
 
 def require_expected_moto() -> None:

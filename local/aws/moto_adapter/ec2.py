@@ -58,7 +58,10 @@ def _only_when_empty(moto_delete: Callable[..., Any]) -> Callable[..., Any]:
             for endpoint in backend.vpc_end_points.values()
             if endpoint.vpc_id == vpc_id and endpoint.state != "deleted"
         ]
-        if groups or endpoints:
+        gateways = [
+            gateway for gateway in backend.internet_gateways.values() if gateway.vpc and gateway.vpc.id == vpc_id
+        ]
+        if groups or endpoints or gateways:
             raise DependencyViolationError(f"The vpc '{vpc_id}' has dependencies and cannot be deleted.")
         return moto_delete(backend, vpc_id)
 

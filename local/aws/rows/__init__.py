@@ -9,7 +9,26 @@ from functools import cache
 from trainyard.local.aws.errors import ProviderError
 from trainyard.local.aws.row import Row
 
-_MODULES = ("ec2", "events", "iam", "kms", "logs", "s3", "sqs", "vpc")
+_MODULES = (
+    "autoscaling",
+    "backup",
+    "budgets",
+    "cloudwatch",
+    "codebuild",
+    "ebs",
+    "ec2",
+    "ecr",
+    "eks",
+    "events",
+    "fsx",
+    "iam",
+    "kms",
+    "logs",
+    "s3",
+    "sns",
+    "sqs",
+    "vpc",
+)
 _FILE_OF = {"cloudwatch/event": "events", "cloudwatch/log": "logs"}
 """Where the file is not called as the SDK's module is."""
 

@@ -9,18 +9,19 @@ from trainyard.local.aws.calls import Call, Derive, Do, Read
 from trainyard.local.aws.context import Context
 from trainyard.local.aws.fields import (
     ID,
-    Added,
     Const,
     Each,
-    Fact,
-    Json,
-    Object,
-    Removed,
-    Values,
     pascal,
 )
 from trainyard.local.aws.row import Row
-from trainyard.local.aws.rows import ec2_flow_logs, ec2_security_groups
+from trainyard.local.aws.rows import (
+    ec2_capacity,
+    ec2_flow_logs,
+    ec2_gateways,
+    ec2_launch_templates,
+    ec2_security_groups,
+    ec2_vpc_endpoints,
+)
 from trainyard.local.aws.tags import ec2_tags
 
 _NO_IPV6 = "the rehearsal's networks are IPv4 only"
@@ -285,96 +286,15 @@ def _route_table_association() -> Row:
     )
 
 
-def _vpc_endpoint() -> Row:
-    settings = {
-        "PolicyDocument": Json("policy"),
-        "DnsOptions": Object("dnsOptions", pascal("dnsRecordIpType", "privateDnsOnlyForInboundResolverEndpoint")),
-        **pascal("ipAddressType", "privateDnsEnabled"),
-    }
-    subnets, tables = Values("subnetIds"), Values("routeTableIds")
-    return Row(
-        "aws:ec2/vpcEndpoint:VpcEndpoint",
-        service="ec2",
-        cloudformation="AWS::EC2::VPCEndpoint",
-        id="VpcEndpoint.VpcEndpointId",
-        create=Call(
-            "create_vpc_endpoint",
-            {
-                **settings,
-                **pascal("serviceName", "vpcEndpointType", "vpcId"),
-                "RouteTableIds": tables,
-                "SubnetIds": subnets,
-                "SecurityGroupIds": Values("securityGroupIds"),
-            },
-        ),
-        read=(
-            Read(
-                "describe_vpc_endpoints",
-                {"VpcEndpointIds": [ID]},
-                {
-                    **settings,
-                    **pascal("ownerId", "requesterManaged", "serviceName", "state", "vpcEndpointType", "vpcId"),
-                    "RouteTableIds": tables,
-                    "SubnetIds": subnets,
-                    "Groups": Values("securityGroupIds", key="GroupId"),
-                    "NetworkInterfaceIds": Values("networkInterfaceIds"),
-                    "DnsEntries": Each("dnsEntries", pascal("dnsName", "hostedZoneId")),
-                },
-                path="VpcEndpoints[?State != 'deleted'] | [0]",
-                gone=("InvalidVpcEndpointId.NotFound",),
-            ),
-            Read(
-                "describe_prefix_lists",
-                {"Filters": _filters(prefix_list_name=Fact("serviceName"))},
-                {"PrefixListId": "prefixListId", "Cidrs": Values("cidrBlocks")},
-                path="PrefixLists[0]",
-            ),
-        ),
-        update=(
-            Call(
-                "modify_vpc_endpoint",
-                {
-                    "VpcEndpointId": ID,
-                    **settings,
-                    "AddRouteTableIds": Added("routeTableIds"),
-                    "RemoveRouteTableIds": Removed("routeTableIds"),
-                    "AddSubnetIds": Added("subnetIds"),
-                    "RemoveSubnetIds": Removed("subnetIds"),
-                    "AddSecurityGroupIds": Added("securityGroupIds"),
-                    "RemoveSecurityGroupIds": Removed("securityGroupIds"),
-                },
-            ),
-        ),
-        delete=(Call("delete_vpc_endpoints", {"VpcEndpointIds": [ID]}, failures="Unsuccessful[].Error"),),
-        tags=ec2_tags("vpc-endpoint"),
-        defaults={"vpcEndpointType": "Gateway"},
-        computed=(
-            "dnsOptions",
-            "ipAddressType",
-            "policy",
-            "privateDnsEnabled",
-            "routeTableIds",
-            "securityGroupIds",
-            "subnetIds",
-        ),
-        unchecked=("policy",),
-        outputs={"arn": "arn:{partition}:ec2:{region}:{account}:vpc-endpoint/{id}"},
-        not_emulated={
-            "autoAccept": "there is no other account to accept endpoints of",
-            "resourceConfigurationArn": "VPC Lattice is not emulated",
-            "serviceNetworkArn": "VPC Lattice is not emulated",
-            "serviceRegion": "endpoints to other regions are not emulated",
-            "subnetConfigurations": "the emulator chooses addresses itself",
-        },
-    )
-
-
 ROWS = (
     _vpc(),
     _subnet(),
     _route_table(),
     _route_table_association(),
-    _vpc_endpoint(),
+    *ec2_vpc_endpoints.ROWS,
+    *ec2_gateways.ROWS,
     *ec2_security_groups.ROWS,
     *ec2_flow_logs.ROWS,
+    *ec2_launch_templates.ROWS,
+    *ec2_capacity.ROWS,
 )

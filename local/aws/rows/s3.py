@@ -12,6 +12,7 @@ from trainyard.local.aws.errors import AwsError, RefusedError
 from trainyard.local.aws.fields import ID, Choice, Const, Each, Field, Json, Object, Prop, Scope, Whole, pascal
 from trainyard.local.aws.resource_policy import is_public
 from trainyard.local.aws.row import Name, Row
+from trainyard.local.aws.rows import s3_objects
 from trainyard.local.aws.tags import Tagging, TagsField
 from trainyard.local.aws.values import OMIT
 
@@ -389,4 +390,5 @@ ROWS = (
             ("lambdaFunctions", "queues", "topics"), "no row yet; send events to EventBridge and add a rule"
         ),
     ),
+    *s3_objects.ROWS,
 )

@@ -1,0 +1,247 @@
+"""The cluster layer: EKS, the groups of nodes, the shared file system, what is built into images, backups, the budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+from trainyard.stacks.prices import hourly_usd
+
+from trainyard.modules.addons import Addons, AddonsArgs
+from trainyard.modules.backup import Backup, BackupArgs
+from trainyard.modules.break_glass import BreakGlassRole, BreakGlassRoleArgs
+from trainyard.modules.budget import Budget, BudgetArgs, IdleGpuAlarm
+from trainyard.modules.cluster import AccessGrant, Cluster, ClusterArgs, sso_role_arn
+from trainyard.modules.cpu_group import CpuGroup, CpuGroupArgs
+from trainyard.modules.gpu_group import Capacity, CapacityBlock, GpuGroup, GpuGroupArgs, OnDemand, Reservation, Spot
+from trainyard.modules.lustre import Lustre, LustreArgs, LustreLink
+from trainyard.stacks.data import RUN_PREFIX, DataLayer
+from trainyard.stacks.settings import GpuGroupSettings, Settings
+
+
+@dataclass(frozen=True)
+class ClusterLayer:
+    """What the workloads may know of the cluster. Each field is also the stack output of that name."""
+
+    cluster_name: pulumi.Output[str]
+    cluster_arn: pulumi.Output[str]
+    cluster_endpoint: pulumi.Output[str]
+    kubeconfig: pulumi.Output[str]
+    """Without a secret in it: whoever uses it logs in as themselves, by `aws eks get-token`."""
+    cluster_security_group_id: pulumi.Output[str]
+    gpu_auto_scaling_groups: pulumi.Output[dict[str, str]]
+    """By GPU group."""
+    lustre: pulumi.Output[dict[str, str]]
+    """`id`, `dns_name` and `mount_name`; empty where the environment has no file system."""
+
+
+def cluster(settings: Settings, data: DataLayer, aws_provider: aws.Provider) -> ClusterLayer:
+    """Declare the cluster layer of one environment on its data layer."""
+    name = settings.name
+    in_aws = pulumi.ResourceOptions(provider=aws_provider)
+    subnets = data.private_subnet_ids_by_zone
+
+    access = _people(settings, in_aws)
+    if settings.access.break_glass_principals:
+        break_glass = BreakGlassRole(
+            name,
+            BreakGlassRoleArgs(
+                trusted_principal_arns=settings.access.break_glass_principals,
+                topic_key_arn=data.messages_key_arn,
+                email_addresses=settings.budget.notify,
+                cluster_name=name,
+            ),
+            in_aws,
+        )
+        access.append(AccessGrant("break-glass", break_glass.role_arn, "AmazonEKSClusterAdminPolicy"))
+
+    eks = Cluster(
+        name,
+        ClusterArgs(
+            vpc_id=data.vpc_id,
+            subnet_ids=data.private_subnet_ids,
+            version=settings.kubernetes.version,
+            secrets_key_arn=data.secrets_key_arn,
+            logs_key_arn=data.logs_key_arn,
+            log_retention_days=settings.log_retention_days,
+            public_access_cidrs=[str(block) for block in settings.kubernetes.public_access_cidrs],
+            private_access_cidrs=[str(block) for block in settings.kubernetes.private_access_cidrs],
+            access=access,
+            service_cidr=str(settings.kubernetes.service_cidr),
+            deletion_protection=settings.kubernetes.deletion_protection,
+        ),
+        in_aws,
+    )
+
+    cpu_groups = [
+        CpuGroup(
+            f"{name}-{group.name}",
+            CpuGroupArgs(
+                cluster_name=eks.name,
+                node_role_arn=eks.node_role_arn,
+                instance_types=group.instance_types,
+                subnet_ids=[subnets[zone] for zone in group.zones or settings.availability_zones],
+                kubernetes_version=settings.kubernetes.version,
+                minimum_nodes=group.minimum_nodes,
+                maximum_nodes=group.maximum_nodes,
+                disk_key_arn=data.compute_key_arn,
+            ),
+            in_aws,
+        )
+        for group in settings.cpu_groups
+    ]
+    # The add-ons' controllers run on CPU nodes: without one, EKS would wait for them until it gives up.
+    Addons(
+        name,
+        AddonsArgs(
+            cluster_name=eks.name,
+            kubernetes_version=settings.kubernetes.version,
+            volume_key_arn=data.compute_key_arn,
+        ),
+        pulumi.ResourceOptions(provider=aws_provider, depends_on=cpu_groups),
+    )
+    gpu_groups = {
+        group.name: GpuGroup(
+            f"{name}-{group.name}",
+            GpuGroupArgs(
+                cluster_name=eks.name,
+                cluster_security_group_id=eks.security_group_id,
+                vpc_id=data.vpc_id,
+                node_role_arn=eks.node_role_arn,
+                instance_type=group.instance_type,
+                subnet_ids=[subnets[zone] for zone in group.zones],
+                kubernetes_version=settings.kubernetes.version,
+                release_version=group.release_version,
+                minimum_nodes=group.minimum_nodes,
+                maximum_nodes=group.maximum_nodes,
+                capacity=_capacity(group),
+                disk_key_arn=data.compute_key_arn,
+                root_volume_gib=group.root_volume_gib,
+                placement=group.placement,
+                image_cache_snapshot_id=group.image_cache_snapshot_id,
+            ),
+            in_aws,
+        )
+        for group in settings.gpu_groups
+    }
+
+    lustre = _lustre(settings, data, eks, gpu_groups, in_aws)
+    if settings.backups is not None and lustre is not None:
+        Backup(
+            name,
+            BackupArgs(
+                key_arn=data.data_key_arn,
+                resource_arns=[lustre.arn],
+                schedule=settings.backups.schedule,
+                retention_days=settings.backups.retention_days,
+                protected=settings.protect_data,
+            ),
+            in_aws,
+        )
+    _budget(settings, data, gpu_groups, in_aws)
+    return ClusterLayer(
+        cluster_name=eks.name,
+        cluster_arn=eks.arn,
+        cluster_endpoint=eks.endpoint,
+        kubeconfig=eks.kubeconfig,
+        cluster_security_group_id=eks.security_group_id,
+        gpu_auto_scaling_groups=pulumi.Output.all(
+            **{group: made.auto_scaling_group_name for group, made in gpu_groups.items()}
+        ),
+        lustre=pulumi.Output.all(id=lustre.file_system_id, dns_name=lustre.dns_name, mount_name=lustre.mount_name)
+        if lustre
+        else pulumi.Output.from_input({}),
+    )
+
+
+def _people(settings: Settings, in_aws: pulumi.ResourceOptions) -> list[AccessGrant]:
+    """An entry for each role of single sign-on, named by its permission set or by its ARN."""
+    grants = []
+    for policy, principals in (
+        ("AmazonEKSClusterAdminPolicy", settings.access.administrators),
+        ("AmazonEKSAdminViewPolicy", settings.access.viewers),
+    ):
+        for principal in principals:
+            arn = principal if principal.startswith("arn:") else sso_role_arn(principal, _invoke(in_aws))
+            grants.append(AccessGrant(principal.rpartition("/")[2], arn, policy))
+    return grants
+
+
+def _invoke(in_aws: pulumi.ResourceOptions) -> pulumi.InvokeOptions:
+    provider = in_aws.provider
+    assert provider is not None
+    return pulumi.InvokeOptions(provider=provider)
+
+
+def _capacity(group: GpuGroupSettings) -> Capacity:
+    match group.capacity:
+        case "spot":
+            return Spot()
+        case "reservation":
+            return Reservation(group.reservation_id)
+        case "capacity-block":
+            return CapacityBlock(group.reservation_id, group.starts_at, group.ends_at, group.maximum_nodes)
+        case _:
+            return OnDemand()
+
+
+def _lustre(
+    settings: Settings,
+    data: DataLayer,
+    eks: Cluster,
+    gpu_groups: dict[str, GpuGroup],
+    in_aws: pulumi.ResourceOptions,
+) -> Lustre | None:
+    if settings.lustre is None:
+        return None
+    wanted = settings.lustre
+    efa_groups = [
+        group.efa_security_group_id for group in gpu_groups.values() if group.efa_security_group_id is not None
+    ]
+    return Lustre(
+        settings.name,
+        LustreArgs(
+            vpc_id=data.vpc_id,
+            subnet_id=data.private_subnet_ids_by_zone[wanted.zone],
+            client_security_group_ids=[eks.security_group_id],
+            key_arn=data.data_key_arn,
+            storage_gib=wanted.storage_gib,
+            throughput_mbps_per_tib=wanted.throughput_mbps_per_tib,
+            efa=wanted.efa,
+            efa_security_group_id=efa_groups[0] if wanted.efa else None,
+            links=[
+                LustreLink("/datasets", data.datasets_bucket),
+                LustreLink("/runs", data.checkpoints_bucket, RUN_PREFIX, exports=True),
+            ],
+            backup_retention_days=wanted.backup_retention_days,
+            logs_key_arn=data.logs_key_arn,
+            log_retention_days=settings.log_retention_days,
+            protected=settings.protect_data,
+        ),
+        in_aws,
+    )
+
+
+def _budget(
+    settings: Settings, data: DataLayer, gpu_groups: dict[str, GpuGroup], in_aws: pulumi.ResourceOptions
+) -> None:
+    Budget(
+        settings.name,
+        BudgetArgs(
+            monthly_limit_usd=settings.budget.monthly_limit_usd,
+            topic_key_arn=data.messages_key_arn,
+            email_addresses=settings.budget.notify,
+            environment=settings.environment,
+            idle_alarms=[
+                IdleGpuAlarm(
+                    group=group.name,
+                    auto_scaling_group_name=gpu_groups[group.name].auto_scaling_group_name,
+                    hourly_usd=hourly_usd(group.instance_type, settings.region) or 0.0,
+                    idle_hours=settings.budget.idle_hours,
+                )
+                for group in settings.gpu_groups
+            ],
+        ),
+        in_aws,
+    )
