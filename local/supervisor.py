@@ -78,6 +78,8 @@ def start(directory: Path, owned: bool, kubernetes: bool = False) -> tuple[Runni
         if found is not None:
             if owned:
                 raise ServiceError(f"a rehearsal runs in {directory} already (process {found.supervisor.pid})")
+            if kubernetes and found.kubernetes is None:
+                raise ServiceError(f"the rehearsal in {directory} was started without Kubernetes: end it first")
             return found, None
         (directory / "services.json").unlink(missing_ok=True)
         (directory / "logs").mkdir(exist_ok=True)

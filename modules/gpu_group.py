@@ -30,7 +30,6 @@ from typing import Literal, assert_never
 
 import pulumi
 import pulumi_aws as aws
-from trainyard.modules.instance_types import InstanceType, instance_type, network_interfaces
 
 from trainyard.modules.gpu_capacity import (
     Capacity,
@@ -41,6 +40,7 @@ from trainyard.modules.gpu_capacity import (
     Spot,
     scheduled_sizes,
 )
+from trainyard.modules.instance_types import InstanceType, instance_type, network_interfaces
 from trainyard.modules.node_config import (
     GROUP_LABEL,
     HUGEPAGES_MIB,

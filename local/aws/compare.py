@@ -34,6 +34,11 @@ class Comparison:
         """Those of `names` whose values do not mean the same."""
         return frozenset(name for name in names if not self.same(name, wanted.get(name), actual.get(name)))
 
+    def as_written(self, name: str, given: Any, observed: Any) -> Any:
+        """What was `given`, where `observed` means the same, with what AWS chose inside of it."""
+        chosen = any(path.startswith((f"{name}.", f"{name}[]")) for path in self.row.computed)
+        return _completed(given, observed) if chosen else given
+
     def is_computed(self, name: str) -> bool:
         """Whether AWS, or auto-naming, chooses `name` where the program does not."""
         naming = self.row.name
@@ -69,3 +74,14 @@ class Comparison:
     def _without_chosen(self, name: str, wanted: Any, actual: Any) -> Any:
         nested = frozenset(path for path in self.row.computed if path.startswith((f"{name}.", f"{name}[]")))
         return without_paths(actual, nested, prune(wanted), name) if nested else actual
+
+
+def _completed(given: Any, observed: Any) -> Any:
+    """`given`, and where it says nothing, `observed`."""
+    if given is None:
+        return observed
+    if isinstance(given, Mapping) and isinstance(observed, Mapping):
+        return {**observed, **{key: _completed(item, observed.get(key)) for key, item in given.items()}}
+    if isinstance(given, list) and isinstance(observed, list) and len(given) == len(observed):
+        return [_completed(*pair) for pair in zip(given, observed, strict=True)]
+    return given

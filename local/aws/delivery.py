@@ -38,6 +38,16 @@ class Queue:
 
 
 @dataclass(frozen=True)
+class Topic:
+    """A topic of SNS, as `Queue` is a queue."""
+
+    arn: str
+    policy: str | None
+    key_id: str | None
+    key: Key | None
+
+
+@dataclass(frozen=True)
 class Sender:
     """The rule on whose behalf EventBridge sends."""
 
@@ -45,8 +55,8 @@ class Sender:
     account: str
     region: str
 
-    def request(self, action: str, resource: str) -> Request:
-        """The service's request, with the condition keys that it carries."""
+    def request(self, action: str, resource: str, via: str = "sqs") -> Request:
+        """The service's request, with the condition keys that it carries; `via` is whose key it uses."""
         values = {
             "aws:SourceArn": self.rule_arn,
             "aws:SourceAccount": self.account,
@@ -57,7 +67,7 @@ class Sender:
             "aws:ViaAWSService": "false",
         }
         if action.startswith("kms:"):
-            values["kms:ViaService"] = f"sqs.{self.region}.amazonaws.com"
+            values["kms:ViaService"] = f"{via}.{self.region}.amazonaws.com"
         return Request(SERVICE, action, resource, values)
 
 
@@ -80,20 +90,36 @@ def why_not_let_in(sender: Sender, queue: Queue | None, target_arn: str, message
         return str(error)
 
 
-def _why_key_is_closed(sender: Sender, queue: Queue) -> str:
-    key = queue.key
+def why_topic_is_closed(sender: Sender, topic: Topic | None, target_arn: str) -> str:
+    """Why `sender`'s event cannot be published to the topic; nothing if it can."""
+    if target_arn.split(":")[3] != sender.region:
+        return f"{target_arn} is in another region than the rule"
+    if topic is None:
+        return f"there is no topic {target_arn}"
+    try:
+        decision = evaluate(topic.policy, sender.request("sns:Publish", topic.arn))
+        if not decision.allowed:
+            return f"the topic's policy does not let EventBridge in: {decision.reason}"
+        return _why_key_is_closed(sender, topic, "topic", "sns") if topic.key_id else ""
+    except (UnsupportedPolicyError, ValueError) as error:
+        return str(error)
+
+
+def _why_key_is_closed(sender: Sender, target: Queue | Topic, kind: str = "queue", via: str = "sqs") -> str:
+    key = target.key
     if key is None:
-        return f"the queue is encrypted with {queue.key_id}, which is no key"
+        return f"the {kind} is encrypted with {target.key_id}, which is no key"
     if not key.customer_managed:
         return (
-            f"the queue is encrypted with {queue.key_id}, whose policy cannot let EventBridge in: use a key of your own"
+            f"the {kind} is encrypted with {target.key_id}, whose policy cannot let EventBridge in: "
+            "use a key of your own"
         )
     if key.state != "Enabled":
-        return f"the queue's key {key.arn} is {key.state}"
+        return f"the {kind}'s key {key.arn} is {key.state}"
     for action in _KEY_ACTIONS:
-        decision = evaluate(key.policy, sender.request(action, key.arn))
+        decision = evaluate(key.policy, sender.request(action, key.arn, via))
         if not decision.allowed:
-            return f"the policy of the queue's key does not let EventBridge in: {decision.reason}"
+            return f"the policy of the {kind}'s key does not let EventBridge in: {decision.reason}"
     return ""
 
 

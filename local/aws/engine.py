@@ -236,7 +236,7 @@ class Engine:
             if name not in row.told:
                 value = given.get(name) if value is None else value
             elif name in given and comparison.same(name, given[name], value):
-                value = given[name]
+                value = comparison.as_written(name, given[name], value)
             if value is not None and name != "tags":
                 outputs[name] = value
         facts = {**context.facts, **observed, "id": context.id}

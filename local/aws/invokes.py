@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from trainyard.local.aws import invokes_ec2
+from trainyard.local.aws import role_lookups
 from trainyard.local.aws.account import Account, dns_suffix_of, partition_of
 from trainyard.local.aws.errors import ProviderError
 from trainyard.local.aws.network_lookups import LOOKUPS
@@ -116,6 +116,5 @@ _INVOKES: dict[str, Invoke] = {
     "aws:index/getAvailabilityZones:getAvailabilityZones": _availability_zones,
     "aws:ssm/getParameter:getParameter": _ssm_parameter,
     **LOOKUPS,
-    "aws:ec2/getVpc:getVpc": invokes_ec2.vpc,
-    "aws:ec2/getSubnet:getSubnet": invokes_ec2.subnet,
+    **role_lookups.INVOKES,
 }

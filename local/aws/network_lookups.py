@@ -51,6 +51,8 @@ def vpc(account: Account, region: str, arguments: Arguments) -> dict[str, Any]:
         "enableDnsSupport": attribute("EnableDnsSupport"),
         "enableNetworkAddressUsageMetrics": attribute("EnableNetworkAddressUsageMetrics"),
         "instanceTenancy": found["InstanceTenancy"],
+        "ipv6AssociationId": "",
+        "ipv6CidrBlock": "",
         "mainRouteTableId": tables[0]["RouteTableId"] if tables else "",
         "ownerId": found.get("OwnerId") or account.id,
         "state": found["State"],

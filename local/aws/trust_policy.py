@@ -1,6 +1,6 @@
 """What a role's trust policy lets a service do.
 
-    trusts(document, "pods.eks.amazonaws.com", "sts:AssumeRole", "sts:TagSession")
+trusts(document, "pods.eks.amazonaws.com", "sts:AssumeRole", "sts:TagSession")
 """
 
 from __future__ import annotations

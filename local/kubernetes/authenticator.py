@@ -207,7 +207,7 @@ def signed_url(token: str, now: datetime | None = None) -> str:
         raise RefusedError(f"the token does not begin with {_PREFIX}")
     coded = token.removeprefix(_PREFIX)
     try:
-        url = base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode()
+        url = base64.b64decode(coded + "=" * (-len(coded) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise RefusedError("the token is not base64") from None
     parameters: dict[str, str] = {}

@@ -25,7 +25,8 @@ SERVICE_CIDR = "10.100.0.0/16"
 """What EKS takes where the VPC does not use it. Source: EKS user guide, "View Amazon EKS networking requirements"."""
 
 _AUTHENTICATION_KEPT_SECONDS = 1
-"""How long the API server relies on an authentication: so long an identity may outlive its access entry."""
+"""How long the webhook's answer is kept. Above it the API server keeps each token that it accepted for 10 s, which no
+flag changes: so long an identity outlives its access entry."""
 
 _NEEDLESS_CONTROLLERS = (
     # There are no nodes, no cloud and no kubelets whose certificates would have to be signed.

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,6 @@ def test_a_suitable_tool_on_the_path_is_used_and_another_is_not(tools, tmp_path,
 
 @pytest.mark.skipif(GO is None, reason="needs Go on the PATH")
 def test_a_tool_is_built_once_with_its_version_and_progress(tools):
-    import subprocess
-
     steps = []
     found = toolchain.find("greeter", lambda *step: steps.append(step))
     assert subprocess.run([found], capture_output=True, text=True, check=True).stdout == "greeter v1.2.3\n"
@@ -81,6 +80,26 @@ def test_a_tool_is_built_once_with_its_version_and_progress(tools):
     assert toolchain.find("greeter", lambda *step: steps.append(step)) == found
     assert found.stat().st_mtime_ns == before
     assert not steps
+
+
+@pytest.mark.skipif(GO is None, reason="needs Go on the PATH")
+def test_a_tool_of_several_executables_builds_those_that_are_not_on_the_path_at_once(tools, tmp_path, monkeypatch):
+    described = tools / "tool.toml"
+    for name in ("second", "third"):
+        (tools / "cmd" / name).mkdir()
+        (tools / "cmd" / name / "main.go").write_text(GREETER.replace("greeter", name))
+        described.write_text(
+            f'{described.read_text()}[[binaries]]\nname = "{name}"\npackage = "./cmd/{name}"\n'
+            'version_arguments = ["version"]\naccept_from = "1.2.0"\naccept_below = "1.3.0"\n'
+        )
+    installed = _install(tmp_path / "bin", "greeter", "echo greeter v2.5.0")
+    monkeypatch.setenv("PATH", f"{installed.parent}{os.pathsep}{os.environ['PATH']}")
+    found = toolchain.find_all("greeter")
+    assert list(found) == ["greeter", "second", "third"]
+    assert found["greeter"] == installed
+    for name in ("second", "third"):
+        assert subprocess.run([found[name]], capture_output=True, text=True, check=True).stdout == f"{name} v1.2.3\n"
+    assert toolchain.find("greeter", binary="third") == found["third"]
 
 
 def _find_elsewhere(root: Path, results: multiprocessing.Queue) -> None:

@@ -17,7 +17,7 @@ def _parts(encoded: str | None) -> dict[str, str]:
     assert message.is_multipart()
     parts = message.get_payload()
     assert isinstance(parts, list)
-    return {part.get_content_type(): part.get_payload() for part in parts if isinstance(part, Message)}
+    return {part.get_content_type(): str(part.get_payload()) for part in parts if isinstance(part, Message)}
 
 
 def test_local_disks_become_one_array() -> None:

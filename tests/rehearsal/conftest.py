@@ -59,7 +59,7 @@ def rehearse(tmp_path: Path) -> Iterator[Callable[[str], Account]]:
     def begin(program: str) -> Account:
         config = tmp_path / "Pulumi.test.yaml"
         config.write_text("config: {}\n")
-        rehearsal = Rehearsal("test", tmp_path / "rehearsal", PROGRAMS / program, config)
+        rehearsal = Rehearsal("test", tmp_path / "rehearsal", PROGRAMS / program, config, kubernetes=False)
         begun.append(rehearsal)
         rehearsal.start(owned=True)
         return Account(rehearsal, yaml.safe_load((PROGRAMS / program / "Pulumi.yaml").read_text())["name"])

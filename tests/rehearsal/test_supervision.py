@@ -25,7 +25,7 @@ from trainyard.local.rehearsal import Rehearsal
 directory, project, what = sys.argv[1:]
 config = Path(directory).parent / "Pulumi.test.yaml"
 config.write_text("config: {}\\n")
-with Rehearsal("test", Path(directory), Path(project), config) as rehearsal:
+with Rehearsal("test", Path(directory), Path(project), config, kubernetes=False) as rehearsal:
     engine = rehearsal.engine()
     print("started", flush=True)
     if what == "up":
@@ -165,7 +165,7 @@ def test_a_start_that_is_killed_leaves_no_supervisor_behind(tmp_path):
 def test_after_an_engine_was_killed_the_next_up_begins_with_a_new_account(tmp_path):
     config = tmp_path / "Pulumi.test.yaml"
     config.write_text("config: {}\n")
-    with Rehearsal("test", tmp_path / "rehearsal", PROGRAM, config) as rehearsal:
+    with Rehearsal("test", tmp_path / "rehearsal", PROGRAM, config, kubernetes=False) as rehearsal:
         rehearsal.up()
         before = rehearsal.outputs()["vpc_id"]
         ended = subprocess.Popen(["true"])

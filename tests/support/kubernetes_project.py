@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import textwrap
 import uuid
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from trainyard.local import engine as local_engine
 from trainyard.local import toolchain
 from trainyard.local.engine import Engine
 from trainyard.local.kubernetes.provider.connection import Connection
@@ -37,8 +35,6 @@ class Project:
         (self._project / "Pulumi.yaml").write_text("name: small\nruntime: python\n")
         (self._project / "__main__.py").write_text("")
         self.engine = Engine(toolchain.find("pulumi"), self._project, "test", self.home, "http://127.0.0.1:9")
-        shim = f"pulumi-home/plugins/resource-kubernetes-v{version('pulumi-kubernetes')}/pulumi-resource-kubernetes"
-        local_engine._shim(self.home / shim, "trainyard.local.kubernetes.provider")
         self.engine.ensure_stack()
 
     def run(self, operation: str, body: str, *arguments: str, options: str = "") -> Any:

@@ -30,9 +30,11 @@ from trainyard.local.aws.moto_adapter import (
     eks_scaling,
     events,
     fsx,
+    iam,
     kms,
     logs,
     s3,
+    service_quotas,
     sns,
     sqs,
     sts,
@@ -59,16 +61,34 @@ _SERVICES = (
     eks_scaling,
     events,
     fsx,
+    iam,
     kms,
     logs,
     s3,
+    service_quotas,
     sns,
     sqs,
     sts,
 )
 _PRELOADED = (
-    *("sts", "ec2", "s3", "iam", "kms", "sqs", "events", "logs", "eks", "autoscaling"),
-    *("backup", "budgets", "cloudwatch", "codebuild", "ecr", "fsx", "sns", "ssm"),
+    "sts",
+    "ec2",
+    "s3",
+    "iam",
+    "kms",
+    "sqs",
+    "events",
+    "logs",
+    "eks",
+    "autoscaling",
+    "backup",
+    "budgets",
+    "cloudwatch",
+    "codebuild",
+    "ecr",
+    "fsx",
+    "sns",
+    "ssm",
 )
 
 
@@ -99,4 +119,4 @@ def request_handler() -> type[MotoRequestHandler]:
 def preload() -> None:
     """Load the services that a stack uses, before requests come: threads that import at once get half a module."""
     for service in _PRELOADED:
-        get_backend(service)
+        get_backend(service)  # ty: ignore[no-matching-overload]  (too many names to try each)

@@ -130,7 +130,7 @@ def _update_plan(response: Any) -> str:
     plan = _plan(response)
     wanted = json.loads(response.body)["BackupPlan"]
     _require_vaults(response.backup_backend, wanted)
-    made = Plan(wanted, plan.creator_request_id, response.backup_backend)
+    made: Any = Plan(wanted, plan.creator_request_id, response.backup_backend)
     plan.backup_plan, plan.version_id = made.backup_plan, made.version_id
     plan.advanced_backup_settings = made.advanced_backup_settings
     return json.dumps(plan.to_dict())

@@ -38,7 +38,7 @@ def _create_project(response: Any) -> Any:
     if name in backend.codebuild_projects:
         raise InvalidInputException(f"Project already exists: {backend.codebuild_projects[name].arn}")
     _require_valid(request)
-    project = CodeBuild(
+    project: Any = CodeBuild(
         response.current_account,
         response.region,
         name,

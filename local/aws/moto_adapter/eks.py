@@ -41,8 +41,9 @@ def require_expected() -> None:
 
 def install() -> None:
     """Take the place of moto's EKS."""
-    moto.eks.urls.url_paths.clear()
-    moto.eks.urls.url_paths[r"{0}/.*$"] = Responses.dispatch
+    paths: dict[str, Any] = moto.eks.urls.url_paths
+    paths.clear()
+    paths["{0}/.*$"] = Responses.dispatch
 
 
 class Responses(BaseResponse):

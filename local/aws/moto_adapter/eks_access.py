@@ -54,7 +54,7 @@ def add_entry(eks: Eks, cluster: Cluster, principal: str, request: Request, kind
         raise invalid_request("The cluster's authentication mode must be API or API_AND_CONFIG_MAP for access entries.")
     if not _PRINCIPAL.match(principal):
         raise invalid(f"The principalArn parameter format is not valid: {principal}")
-    groups = list(request.get("kubernetesGroups") or ())
+    groups: list[str] = list(request.get("kubernetesGroups") or ())
     _check_groups(groups)
     owner, _, name = principal.split(":", 5)[5].rpartition("/")
     entry = {

@@ -171,7 +171,7 @@ def _logging(asked: Request | None) -> Description:
 
 
 def _endpoint_access(actual: Request, asked: Request) -> Description:
-    merged = {"endpointPublicAccess": True, "endpointPrivateAccess": False, **actual}
+    merged: Description = {"endpointPublicAccess": True, "endpointPrivateAccess": False, **actual}
     merged |= {name: asked[name] for name in ("endpointPublicAccess", "endpointPrivateAccess") if name in asked}
     if not merged["endpointPublicAccess"] and not merged["endpointPrivateAccess"]:
         raise invalid("Private and public endpoint access cannot be disabled at the same time.")
@@ -194,7 +194,8 @@ def _security_group(eks: Eks, name: str, vpc_id: str) -> str:
         vpc_id,
         tags={f"kubernetes.io/cluster/{name}": "owned", "aws:eks:cluster-name": name},
     )
-    backend.authorize_security_group_ingress(group.id, "-1", None, None, [], source_groups=[{"GroupId": group.id}])
+    everything: dict[str, Any] = {"ip_protocol": "-1", "from_port": None, "to_port": None, "ip_ranges": []}
+    backend.authorize_security_group_ingress(group.id, **everything, source_groups=[{"GroupId": group.id}])
     return group.id
 
 

@@ -130,7 +130,7 @@ def _check_capacity(template: Template | None, capacity: str, subnets: list[Any]
 
 def _machines(cluster: Cluster, template: Template | None, request: Request) -> Description:
     """AMI, instance types and versions."""
-    types = list(request.get("instanceTypes") or ())
+    types: list[str] = list(request.get("instanceTypes") or ())
     used = [template.instance_type] if template and template.instance_type else types or ["t3.medium"]
     if template and template.image_id:
         if any(request.get(part) for part in ("amiType", "version", "releaseVersion")):

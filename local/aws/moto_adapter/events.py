@@ -13,10 +13,20 @@ from moto.events.models import EventPattern, Rule
 from moto.events.utils import EventTemplateParser
 from moto.kms.models import Key as MotoKey
 from moto.kms.models import KmsBackend, kms_backends
+from moto.sns.models import SNSBackend, sns_backends
 from moto.sqs.models import Queue as MotoQueue
 from moto.sqs.models import SQSBackend, sqs_backends
 
-from trainyard.local.aws.delivery import Key, Queue, Sender, event_as_sent, message_body, why_not_let_in
+from trainyard.local.aws.delivery import (
+    Key,
+    Queue,
+    Sender,
+    Topic,
+    event_as_sent,
+    message_body,
+    why_not_let_in,
+    why_topic_is_closed,
+)
 from trainyard.local.aws.moto_adapter.expectations import require_mentions, require_parameters, wrap
 
 _log = logging.getLogger("trainyard.aws.events")
@@ -29,6 +39,7 @@ def require_expected() -> None:
     require_parameters(EventPattern.get_pattern, "self")
     require_parameters(EventTemplateParser.parse, "input_template", "input_paths_map", "event")
     require_parameters(SQSBackend.send_message, "self", "queue_name", "message_body", "message_attributes", "group_id")
+    require_parameters(SNSBackend.publish, "self", "message", "arn")
     require_parameters(KmsBackend.describe_key, "self", "key_id")
     require_parameters(CloudWatchBackend.put_metric_data, "self", "namespace", "metric_data")
     require_mentions(Rule.__init__, "self.name", "self.state", "self.targets", "self.event_pattern", "self.region_name")
@@ -60,6 +71,8 @@ def _send_to_targets(rule: Rule, original_event: Any, transform_input: bool = Tr
         try:
             if ":sqs:" in target["Arn"]:
                 problem = _send_to_queue(rule, target, original_event)
+            elif ":sns:" in target["Arn"]:
+                problem = _send_to_topic(rule, target, original_event)
             else:
                 problem = _send_elsewhere(rule, target, original_event, transform_input)
         except Exception as error:  # noqa: BLE001 - what goes wrong with one target must not reach the sender or the others
@@ -85,16 +98,33 @@ def _send_to_queue(rule: Rule, target: Mapping[str, Any], event: Any) -> str:
     problem = why_not_let_in(_sender(rule), _queue(target["Arn"]), target["Arn"], group)
     if problem:
         return problem
+    _put_message(target["Arn"], _message(target, event), group_id=group)
+    return ""
+
+
+def _send_to_topic(rule: Rule, target: Mapping[str, Any], event: Any) -> str:
+    """Publish the event to the target's topic; why not, if EventBridge is not let in."""
+    arn = target["Arn"]
+    region, account = arn.split(":")[3:5]
+    found: Any = sns_backends[account][region].topics.get(arn)
+    topic = None
+    if found is not None:
+        key_id = found.kms_master_key_id or None
+        topic = Topic(arn, found.policy, key_id, _key(account, region, key_id) if key_id else None)
+    problem = why_topic_is_closed(_sender(rule), topic, arn)
+    if not problem:
+        sns_backends[account][region].publish(_message(target, event), arn)
+    return problem
+
+
+def _message(target: Mapping[str, Any], event: Any) -> str:
     sent = event_as_sent(event)
     transformer = target.get("InputTransformer")
-    if transformer:
-        with_time = {**sent, "ingestion-time": event["ingestion-time"]}
-        paths = transformer.get("InputPathsMap") or {"": "$.none"}
-        body = json.dumps(_transformed(transformer["InputTemplate"], paths, with_time))
-    else:
-        body = message_body(sent, target)
-    _put_message(target["Arn"], body, group_id=group)
-    return ""
+    if not transformer:
+        return message_body(sent, target)
+    with_time = {**sent, "ingestion-time": event["ingestion-time"]}
+    paths = transformer.get("InputPathsMap") or {"": "$.none"}
+    return json.dumps(_transformed(transformer["InputTemplate"], paths, with_time))
 
 
 def _bury(rule: Rule, target: Mapping[str, Any], event: Any, problem: str) -> None:

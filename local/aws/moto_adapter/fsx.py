@@ -87,7 +87,9 @@ def _create_file_system(response: Any) -> str:
     ec2 = ec2_backends[account][region]
     subnet = ec2.get_subnet(request["SubnetIds"][0])
     groups = _groups(ec2, request.get("SecurityGroupIds") or [], subnet.vpc_id)
-    lustre = {key: value for key, value in (request.get("LustreConfiguration") or {}).items() if value is not None}
+    lustre: Description = {
+        key: value for key, value in (request.get("LustreConfiguration") or {}).items() if value is not None
+    }
     kind = lustre.setdefault("DeploymentType", "SCRATCH_1")
     network = problems_of_network(
         [group.id for group in groups],
@@ -99,7 +101,8 @@ def _create_file_system(response: Any) -> str:
     interface = ec2.create_network_interface(subnet, random_private_ip(), description="Created by Amazon FSx")
     interface._group_set = groups
     persistent = kind.startswith("PERSISTENT")
-    lustre = {**_DEFAULTS, **(_PERSISTENT_DEFAULTS if persistent else {}), **lustre}
+    defaults: Description = {**_DEFAULTS, **(_PERSISTENT_DEFAULTS if persistent else {})}
+    lustre = defaults | lustre
     lustre["MountName"] = "fsx" if kind == "SCRATCH_1" else secrets.token_hex(4)
     lustre["LogConfiguration"] = _log_configuration(response, lustre.get("LogConfiguration"))
     if kind == "PERSISTENT_2":

@@ -27,6 +27,7 @@ _MODULES = (
     "s3",
     "sns",
     "sqs",
+    "ssm",
     "vpc",
 )
 _FILE_OF = {"cloudwatch/event": "events", "cloudwatch/log": "logs"}

@@ -19,13 +19,16 @@ _ACTION = {"AutoScalingGroupName": Fact("autoscalingGroupName"), "ScheduledActio
 def _put_action(context: Context) -> None:
     """Set the schedule; a size of -1 is left out, as the official provider does."""
     wanted = context.wanted
-    sizes = {name: wanted.get(name) for name in _SIZES if wanted.get(name) not in (None, _UNCHANGED)}
-    times = {name: wanted[name] for name in ("startTime", "endTime", "recurrence", "timeZone") if wanted.get(name)}
+    sizes: dict[str, Any] = {name: wanted.get(name) for name in _SIZES if wanted.get(name) not in (None, _UNCHANGED)}
+    times: dict[str, Any] = {
+        name: wanted[name] for name in ("startTime", "endTime", "recurrence", "timeZone") if wanted.get(name)
+    }
+    request: dict[str, Any] = {name[0].upper() + name[1:]: value for name, value in (sizes | times).items()}
     context.call(
         "put_scheduled_update_group_action",
         AutoScalingGroupName=wanted["autoscalingGroupName"],
         ScheduledActionName=wanted["scheduledActionName"],
-        **{name[0].upper() + name[1:]: value for name, value in (sizes | times).items()},
+        **request,
     )
 
 

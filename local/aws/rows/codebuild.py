@@ -49,6 +49,11 @@ _LOGS = {
         {**same("bucketOwnerAccess", "encryptionDisabled", "location"), "status": Prop("status", unset="DISABLED")},
     ),
 }
+_NETWORK: dict[str, FieldLike] = {
+    "securityGroupIds": Values("securityGroupIds"),
+    "subnets": Values("subnets"),
+    "vpcId": "vpcId",
+}
 _PROJECT: dict[str, FieldLike] = {
     **same("autoRetryLimit", "encryptionKey", "serviceRole", "sourceVersion"),
     "artifacts": Object("artifacts", _ARTIFACTS),
@@ -60,16 +65,13 @@ _PROJECT: dict[str, FieldLike] = {
     "queuedTimeoutInMinutes": "queuedTimeout",
     "source": Object("source", _SOURCE),
     "timeoutInMinutes": "buildTimeout",
-    "vpcConfig": Object(
-        "vpcConfig",
-        {"securityGroupIds": Values("securityGroupIds"), "subnets": Values("subnets"), "vpcId": "vpcId"},
-    ),
+    "vpcConfig": Object("vpcConfig", _NETWORK),
 }
 _CLEARING: dict[str, FieldLike] = {
     "concurrentBuildLimit": Prop("concurrentBuildLimit", unset=-1),
     "description": Prop("description", unset=""),
     "sourceVersion": Prop("sourceVersion", unset=""),
-    "vpcConfig": Object("vpcConfig", _PROJECT["vpcConfig"].map, unset={}),  # ty: ignore[unresolved-attribute]
+    "vpcConfig": Object("vpcConfig", _NETWORK, unset={}),
 }
 _PAIRS = TagsField(key="key", value="value")
 _MORE_THAN_ONE = "projects with one source and one artifact are emulated"

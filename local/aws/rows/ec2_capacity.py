@@ -5,13 +5,13 @@ from __future__ import annotations
 from trainyard.local.aws.calls import Call, Read
 from trainyard.local.aws.fields import ID, Fact, pascal
 from trainyard.local.aws.row import Name, Row
-from trainyard.local.aws.tags import TagsField, TagSpecification, ec2_tags, tagged_by
+from trainyard.local.aws.tags import NewTags, OldTags, Tagging, TagsField, TagSpecification, ec2_tags
 
 _RESERVATION = {
     **pascal("availabilityZone", "ebsOptimized", "endDate", "endDateType", "ephemeralStorage"),
     **pascal("instanceMatchCriteria", "instancePlatform", "instanceType", "placementGroupArn", "tenancy"),
 }
-_GROUP_TAGS = TagsField(key="Key", value="Value")
+_BY_GROUP_ID = {"Resources": [Fact("placementGroupId")]}
 
 ROWS = (
     Row(
@@ -38,15 +38,13 @@ ROWS = (
             ),
         ),
         delete=(Call("delete_placement_group", {"GroupName": ID}, ignore=("InvalidPlacementGroup.Unknown",)),),
-        tags=tagged_by(
-            "create_tags",
-            "delete_tags",
-            {"Resources": [Fact("placementGroupId")]},
-            tags="Tags",
-            keys="Tags",
-            pair=("Key", "Value"),
+        tags=Tagging(
             create={"TagSpecifications": TagSpecification(resource_type="placement-group")},
-            read={"Tags": _GROUP_TAGS},
+            read={"Tags": TagsField(key="Key", value="Value")},
+            calls=(
+                Call("delete_tags", {**_BY_GROUP_ID, "Tags": OldTags(key="Key")}, needs=("Tags",)),
+                Call("create_tags", {**_BY_GROUP_ID, "Tags": NewTags(key="Key", value="Value")}, needs=("Tags",)),
+            ),
         ),
         computed=("partitionCount", "spreadLevel"),
         replace_on=("strategy", "partitionCount", "spreadLevel"),

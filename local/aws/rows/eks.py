@@ -252,7 +252,7 @@ def _pod_identity(context: Context, observed: Mapping[str, Any]) -> Mapping[str,
     """The association; an imported ID is the cluster's name, a comma and the association's ID."""
     del observed
     context.id = context.facts.get("associationId") or context.id
-    address = {"clusterName": context.facts.get("clusterName"), "associationId": context.id}
+    address: dict[str, Any] = {"clusterName": context.facts.get("clusterName"), "associationId": context.id}
     try:
         found = context.call("describe_pod_identity_association", **address)["association"]
     except AwsError as error:

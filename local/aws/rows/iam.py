@@ -8,6 +8,7 @@ from trainyard.local.aws.calls import Call, Do, Read
 from trainyard.local.aws.context import Context
 from trainyard.local.aws.fields import ID, Fact, Json, Prop, pascal
 from trainyard.local.aws.row import Name, Row
+from trainyard.local.aws.rows import iam_service_roles
 from trainyard.local.aws.tags import iam_tags
 
 _GONE = ("NoSuchEntity", "NoSuchEntityException")
@@ -223,4 +224,5 @@ ROWS = (
         defaults={"path": "/"},
         schema_names={"name": "InstanceProfileName"},
     ),
+    *iam_service_roles.ROWS,
 )

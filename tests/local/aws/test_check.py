@@ -81,8 +81,10 @@ def test_a_wrong_input_is_named_with_what_may_stand_there(token, inputs, path, w
 
 
 def test_an_unsupported_type_names_the_file_to_add_it_in():
-    with pytest.raises(UnsupportedTypeError, match=r"aws:eks/cluster:Cluster is not emulated: .*rows/eks\.py"):
-        row_for("aws:eks/cluster:Cluster")
+    with pytest.raises(
+        UnsupportedTypeError, match=r"aws:eks/fargateProfile:FargateProfile is not emulated: .*rows/eks\.py"
+    ):
+        row_for("aws:eks/fargateProfile:FargateProfile")
     with pytest.raises(UnsupportedTypeError, match=r"rows/events\.py"):
         row_for("aws:cloudwatch/eventBus:EventBus")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -387,7 +388,10 @@ def stack(account) -> Iterator[Program]:
 
 
 def test_every_row_is_tried():
-    assert {token for token, _, _ in STEPS.values()} == set(rows())
+    """Here or, by service, in `lifecycles/`."""
+    others = "".join(path.read_text() for path in (Path(__file__).parent / "lifecycles").glob("test_*.py"))
+    tried = {token for token, _, _ in STEPS.values()} | {token for token in rows() if f'"{token}"' in others}
+    assert tried == set(rows())
 
 
 @pytest.mark.parametrize("name", STEPS)

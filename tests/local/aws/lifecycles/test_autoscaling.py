@@ -73,6 +73,30 @@ class TestLife(Lifecycle):
     }
 
 
+def test_two_groups_may_have_actions_of_one_name(program: Program):
+    for name, step in BASE.items():
+        program.up(step.token, name, **step.first(program.resources))
+    r = program.resources
+    program.up("aws:eks/cluster:Cluster", "cluster", **cluster(r, name="two-groups"))
+    for name, size in (("a", 1), ("b", 2)):
+        made = program.up("aws:eks/nodeGroup:NodeGroup", f"nodes-{name}", **nodes(r, instanceTypes=["g5.xlarge"]))
+        program.up(
+            SCHEDULE,
+            name,
+            autoscalingGroupName=made["resources"][0]["autoscalingGroups"][0]["name"],
+            scheduledActionName="start",
+            startTime="2027-03-01T11:30:00Z",
+            minSize=0,
+            maxSize=4,
+            desiredCapacity=size,
+        )
+    program.destroy("b")
+    kept = program.refresh("a")
+    assert kept is not None
+    assert kept["desiredCapacity"] == 1
+    program.destroy_all()
+
+
 def test_there_are_no_schedules_of_groups_that_do_not_exist(program: Program):
     with pytest.raises(AwsError, match="'nowhere' not found"):
         program.up(

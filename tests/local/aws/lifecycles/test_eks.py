@@ -229,6 +229,13 @@ class TestClusters:
         assert (found["status"], found["type"]) == ("Successful", "DeletionProtectionUpdate")
         assert update["id"] in aws("eks").list_updates(name=name)["updateIds"]
 
+    def test_what_eks_chooses_stands_in_the_outputs(self, running: Program, aws):
+        network = running.resources["cluster"]["vpcConfig"]
+        assert network["vpcId"] == running.resources["vpc"].id
+        (group,) = aws("ec2").describe_security_groups(GroupIds=[network["clusterSecurityGroupId"]])["SecurityGroups"]
+        assert group["GroupName"].startswith("eks-cluster-sg-")
+        assert network["publicAccessCidrs"] == ["203.0.113.0/24"]
+
     def test_the_authority_is_a_certificate(self, running: Program):
         from cryptography import x509
 

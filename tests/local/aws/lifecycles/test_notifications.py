@@ -143,6 +143,23 @@ class TestLife(Lifecycle):
         assert "arn:aws:iam::123456789012:root" in told
         stack.destroy("plain")
 
+    def test_events_reach_a_topic_that_lets_eventbridge_in(self, stack: Program, aws: Any):
+        topic, queue = stack.up(TOPIC, "events"), stack.resources["queue"]
+        stack.up(SUBSCRIPTION, "told", topic=topic.id, protocol="sqs", endpoint=queue["arn"], rawMessageDelivery=True)
+        rule = stack.up("aws:cloudwatch/eventRule:EventRule", "rule", eventPattern=json.dumps({"source": ["tests"]}))
+        stack.up("aws:cloudwatch/eventTarget:EventTarget", "target", rule=rule["name"], arn=topic.id)
+        event = {"Source": "tests", "DetailType": "d", "Detail": "{}"}
+        aws("events", "me-central-1").put_events(Entries=[event])
+        sqs = aws("sqs", "me-central-1")
+        assert "Messages" not in sqs.receive_message(QueueUrl=queue["url"])
+        policy = publish(topic.id, "events.amazonaws.com")
+        stack.up("aws:sns/topicPolicy:TopicPolicy", "let-in", arn=topic.id, policy=policy)
+        aws("events", "me-central-1").put_events(Entries=[event])
+        (message,) = sqs.receive_message(QueueUrl=queue["url"])["Messages"]
+        assert json.loads(message["Body"])["source"] == "tests"
+        for name in ("target", "rule", "let-in", "told", "events"):
+            stack.destroy(name)
+
 
 @pytest.mark.parametrize(
     ("inputs", "words"),

@@ -1,0 +1,263 @@
+"""The settings that have parts of their own: groups of nodes, the file system, teams, access, what it may cost.
+
+Each model is frozen and knows only itself; what depends on several settings stands in setting_checks.py.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from trainyard.modules.gpu_capacity import MOST_BLOCK_INSTANCES
+from trainyard.modules.instance_types import INSTANCE_TYPES
+
+Capacity = Literal["on-demand", "spot", "reservation", "capacity-block"]
+PodSecurity = Literal["baseline", "restricted"]
+
+
+def refused(message: str) -> PydanticCustomError:
+    """An error whose text is for the person who wrote the setting."""
+    # Braces would be taken as places for values.
+    return PydanticCustomError("setting", "{message}", {"message": message})
+
+
+def _block(value: Any) -> ipaddress.IPv4Network:
+    try:
+        return ipaddress.IPv4Network(value, strict=True)
+    except (ValueError, TypeError):
+        pass
+    try:
+        meant = ipaddress.IPv4Network(value, strict=False)
+    except (ValueError, TypeError):
+        raise refused("It is an IPv4 block such as 10.64.0.0/16.") from None
+    raise refused(f"The address is not the first of its block; {meant} would be.")
+
+
+Block = Annotated[ipaddress.IPv4Network, BeforeValidator(_block)]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"),
+]
+"""Names of groups and teams stand in names of resources and in labels."""
+
+
+def _moment(value: Any) -> datetime:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise refused("It is a time such as 2027-01-15T11:30:00Z.") from None
+    if not isinstance(value, datetime):
+        raise refused("It is a time such as 2027-01-15T11:30:00Z.")
+    if value.tzinfo is None:
+        raise refused("It has no time zone; write 2027-01-15T11:30:00Z.")
+    return value.astimezone(UTC)
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class Part(BaseModel):
+    """Frozen, and without keys that nobody knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _known_type(name: str) -> str:
+    if name not in INSTANCE_TYPES:
+        raise refused(f"No row in modules/instance_types.py. There are {', '.join(INSTANCE_TYPES)}.")
+    return name
+
+
+class ExistingNetworkSettings(Part):
+    """A VPC that is there already."""
+
+    vpc_id: str = Field(pattern=r"^vpc-[0-9a-f]{8,17}$", description="The VPC", examples=["vpc-0123456789abcdef0"])
+    private_subnet_ids_by_zone: dict[str, str] = Field(
+        description="A private subnet for each zone of availability_zones",
+        examples=[{"us-east-1a": "subnet-0123456789abcdef0"}],
+    )
+
+
+class NetworkSettings(Part):
+    """How the private subnets reach what they need."""
+
+    nat: Literal["none", "single", "per-zone"] = Field(
+        default="none", description="Gateways to the internet; none keeps the subnets without a way out"
+    )
+    interface_endpoints: tuple[str, ...] = Field(
+        default=(), description="AWS services reached inside the VPC", examples=[["ecr.api", "ecr.dkr", "sts"]]
+    )
+    existing: ExistingNetworkSettings | None = Field(
+        default=None, description="A VPC that is there already, used instead of a new one"
+    )
+    reserved_cidrs: tuple[Block, ...] = Field(
+        default=(), description="Blocks of peered networks and VPNs, which must stay free", examples=[["10.0.0.0/12"]]
+    )
+
+
+class KubernetesSettings(Part):
+    """The cluster: its version and who can reach it."""
+
+    version: str = Field(
+        default="1.35", pattern=r"^1\.\d{2}$", description="Kubernetes version of cluster and nodes", examples=["1.35"]
+    )
+    public_access_cidrs: tuple[Block, ...] = Field(
+        default=(), description="Public blocks that reach the API; empty: it has no public side",
+        examples=[["203.0.113.0/24"]],
+    )
+    private_access_cidrs: tuple[Block, ...] = Field(
+        default=(), description="Blocks of VPNs and peered networks that reach the API", examples=[["10.0.0.0/16"]]
+    )
+    service_cidr: Block = Field(
+        default=ipaddress.IPv4Network("172.20.0.0/16"), description="Addresses of Kubernetes services"
+    )
+    deletion_protection: bool = Field(default=True, strict=True, description="Refuse to delete the cluster")
+
+
+class AccessSettings(Part):
+    """People, by role. A name without `arn:` is a permission set of IAM Identity Center."""
+
+    administrators: tuple[str, ...] = Field(
+        default=(), description="Who administers the cluster, by role ARN or permission set", examples=[["Platform"]]
+    )
+    viewers: tuple[str, ...] = Field(
+        default=(), description="Who sees everything but secrets, by role ARN or permission set", examples=[["Audit"]]
+    )
+    break_glass_principals: tuple[str, ...] = Field(
+        default=(),
+        description="Who may take the emergency role, by ARN; its use raises an alarm",
+        examples=[["arn:aws:iam::123456789012:role/on-call"]],
+    )
+
+    @field_validator("break_glass_principals")
+    @classmethod
+    def _are_arns(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
+        for arn in arns:
+            if not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+", arn):
+                raise refused(f"{arn} is no ARN of a role or user, such as arn:aws:iam::123456789012:role/on-call.")
+        return arns
+
+
+class GpuGroupSettings(Part):
+    """A group of GPU nodes of one type."""
+
+    name: Name = Field(description="Name of the group", examples=["p5"])
+    instance_type: Annotated[str, BeforeValidator(_known_type)] = Field(
+        description="EC2 type with GPUs", examples=["p5.48xlarge"]
+    )
+    zones: tuple[str, ...] = Field(
+        min_length=1, description="Zones of availability_zones that it stands in", examples=[["us-east-1a"]]
+    )
+    capacity: Capacity = Field(default="on-demand", description="How the instances are bought")
+    reservation_id: str | None = Field(
+        default=None, pattern=r"^cr-[0-9a-f]{8,17}$", description="Capacity reservation or Capacity Block",
+        examples=["cr-0123456789abcdef0"],
+    )
+    starts_at: Moment | None = Field(
+        default=None, description="When the Capacity Block starts", examples=["2027-01-15T11:30:00Z"]
+    )
+    ends_at: Moment | None = Field(
+        default=None, description="When the Capacity Block ends", examples=["2027-01-29T11:30:00Z"]
+    )
+    minimum_nodes: int = Field(default=0, strict=True, ge=0, le=450, description="Nodes that are always there")
+    maximum_nodes: int = Field(strict=True, ge=1, le=450, description="Nodes it may grow to", examples=[4])
+    placement: Literal["cluster", "none"] | None = Field(
+        default=None, description="Close together or not; left out, close together where that is possible and pays"
+    )
+    root_volume_gib: int = Field(default=200, strict=True, ge=100, le=16384, description="Size of a node's root volume")
+    release_version: str | None = Field(
+        default=None, description="AMI release; left out, the newest when the group is made",
+        examples=["1.35.0-20260129"],
+    )
+    image_cache_snapshot_id: str | None = Field(
+        default=None, pattern=r"^snap-[0-9a-f]{8,17}$", description="EBS snapshot with images already unpacked",
+        examples=["snap-0123456789abcdef0"],
+    )
+
+    @field_validator("instance_type")
+    @classmethod
+    def _has_gpus(cls, name: str) -> str:
+        if not INSTANCE_TYPES[name].gpus:
+            with_gpus = [kind.name for kind in INSTANCE_TYPES.values() if kind.gpus]
+            raise refused(f"It has no GPU. With GPUs there are {', '.join(with_gpus)}.")
+        return name
+
+
+class CpuGroupSettings(Part):
+    """A group of CPU nodes, for everything that is not training."""
+
+    name: Name = Field(description="Name of the group", examples=["system"])
+    instance_types: tuple[Annotated[str, BeforeValidator(_known_type)], ...] = Field(
+        default=("m7i.xlarge", "m6i.xlarge"), min_length=1, description="EC2 types of like size",
+        examples=[["m7i.xlarge"]],
+    )
+    zones: tuple[str, ...] = Field(default=(), description="Zones it stands in; left out, all")
+    minimum_nodes: int = Field(default=2, strict=True, ge=0, le=450, description="Nodes that are always there")
+    maximum_nodes: int = Field(default=6, strict=True, ge=1, le=450, description="Nodes it may grow to")
+
+
+class LustreSettings(Part):
+    """The shared file system."""
+
+    storage_gib: int = Field(strict=True, ge=1200, description="Size: 1200 or a multiple of 2400", examples=[4800])
+    throughput_mbps_per_tib: Literal[125, 250, 500, 1000] = Field(
+        default=250, description="Throughput that comes with each TiB, in MB/s"
+    )
+    efa: bool = Field(default=False, strict=True, description="Reach it over EFA; only when it is made")
+    zone: str = Field(description="Zone it stands in, best the GPUs' own", examples=["us-east-1a"])
+    backup_retention_days: int = Field(default=7, strict=True, ge=0, le=90, description="Days a daily backup is kept")
+
+
+class CheckpointSettings(Part):
+    """Where training saves."""
+
+    location: Literal["bucket", "lustre", "none"] = Field(
+        default="bucket", description="Where checkpoints go; none loses a run with its node"
+    )
+
+
+class TeamSettings(Part):
+    """A team: its namespace, its quota, its own prefixes in the buckets."""
+
+    name: Name = Field(description="Name of the team, and of its namespace", examples=["vision"])
+    gpu_quota: int = Field(strict=True, ge=0, description="GPUs its pods may ask for together", examples=[16])
+    cpu_quota: int = Field(default=512, strict=True, ge=1, description="CPUs its pods may ask for together")
+    memory_gib: int = Field(default=4096, strict=True, ge=1, description="Memory its pods may ask for together")
+    pod_security: PodSecurity = Field(default="restricted", description="Pod Security level of its namespace")
+
+
+class ScratchSettings(Part):
+    """io2 volumes for jobs of a single node."""
+
+    iops_per_gib: int = Field(default=50, strict=True, ge=1, le=1000, description="Operations a second for each GiB")
+
+
+class ImageSettings(Part):
+    """What is built and copied into the account's registry."""
+
+    build: bool = Field(default=True, strict=True, description="A project that builds the training image")
+    mirror: bool = Field(default=True, strict=True, description="Copies of the images of others, for closed subnets")
+
+
+class BudgetSettings(Part):
+    """What a month may cost, and who is told."""
+
+    monthly_limit_usd: float = Field(gt=0, description="What a month may cost, in US dollars", examples=[50000])
+    notify: tuple[str, ...] = Field(default=(), description="Addresses that get mail", examples=[["ml@example.com"]])
+    idle_hours: int = Field(default=2, strict=True, ge=1, le=24, description="Hours without work until a node is told of")
+
+
+class BackupSettings(Part):
+    """The backup plan of the shared file system."""
+
+    schedule: str = Field(default="cron(0 3 * * ? *)", pattern=r"^cron\(.+\)$", description="When, as AWS writes it")
+    retention_days: int = Field(default=35, strict=True, ge=1, le=3650, description="Days a backup is kept")
+
+
+MOST_BLOCK_NODES = MOST_BLOCK_INSTANCES
