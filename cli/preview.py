@@ -48,7 +48,8 @@ def preview(
         raise
 
     with step("tools") as shown:
-        toolchain.find_all(shown.show)
+        for tool in toolchain.TOOLS:
+            toolchain.find_all(tool, shown.show)
     with step(f"{environment} in a throw-away account of {settings.region}") as shown:
         report = gate.judge(environment, values, layers=settings.stack_layers, on_event=EngineProgress(shown))
     if json_output:

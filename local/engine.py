@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +54,21 @@ class Result:
     errors: list[str] = field(default_factory=list)
     steps: list[tuple[str, str]] = field(default_factory=list)
     """(operation, URN) of each resource step that changed something or would."""
+
+    @classmethod
+    def together(cls, results: Sequence[Result]) -> Result:
+        """What several runs did, one after the other."""
+        whole = cls(results[0].operation)
+        for one in results:
+            whole.exit_status = whole.exit_status or one.exit_status
+            whole.seconds += one.seconds
+            for what, count in one.changes.items():
+                whole.changes[what] = whole.changes.get(what, 0) + count
+            whole.policies |= one.policies
+            whole.violations += one.violations
+            whole.errors += one.errors
+            whole.steps += one.steps
+        return whole
 
 
 class Engine:

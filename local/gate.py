@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from trainyard.local import prerequisites
 from trainyard.local.engine import EngineError, Event
 from trainyard.local.rehearsal import Rehearsal
 from trainyard.local.toolchain import Progress
@@ -118,6 +119,7 @@ def judge(
         )
         with rehearsal:
             error = ""
+            config.write_text(yaml.safe_dump({"config": prerequisites.provide(rehearsal.endpoint, values)}))
             try:
                 result = rehearsal.up(on_event, progress)
             except EngineError as failed:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from trainyard.local import supervisor, toolchain
-from trainyard.local.engine import Engine, Event, Result, emulated_aws_environment
+from trainyard.local.engine import Engine, EngineError, Event, Result, emulated_aws_environment
 from trainyard.local.paths import RUNS, require_checkout
 from trainyard.local.process import is_running
 
@@ -64,6 +65,8 @@ class Rehearsal:
         config: Path | None = None,
         policy_pack: Path | None = None,
         kubernetes: bool = True,
+        layers: Sequence[str] = (),
+        policy_configuration: Path | None = None,
     ) -> None:
         root = project or require_checkout()
         self.environment = environment
@@ -80,6 +83,8 @@ class Rehearsal:
         self.started_over = False
         """Whether the last `up` found that the one before was killed in its midst, and began with a new account."""
         self.kubernetes = kubernetes
+        self.layers = tuple(layers)
+        self.policy_configuration = policy_configuration
         self._owner: int | None = None
 
     def __enter__(self) -> Rehearsal:
@@ -123,31 +128,63 @@ class Rehearsal:
             )
         return found.endpoint
 
-    def engine(self, progress: toolchain.Progress | None = None) -> Engine:
-        """The engine for this rehearsal's stack; builds the `pulumi` command where there is none yet."""
+    def engine(self, progress: toolchain.Progress | None = None, layer: str = "") -> Engine:
+        """The engine for this rehearsal's stack, of a split environment for that of `layer`; builds the `pulumi`
+        command where there is none yet."""
         pulumi = toolchain.find("pulumi", progress)
-        engine = Engine(pulumi, self.project, self.environment, self.directory / "engine", self.endpoint, self.config)
+        stack, config = self.environment, self.config
+        if layer or self.layers:
+            layer = layer or self.layers[-1]
+            stack, config = f"{self.environment}-{layer}", self._config_of(layer)
+        engine = Engine(pulumi, self.project, stack, self.directory / "engine", self.endpoint, config)
         engine.ensure_stack()
         return engine
+
+    def engines(self, progress: toolchain.Progress | None = None) -> list[Engine]:
+        """An engine for each stack of the environment, in the order in which they are brought up."""
+        return [self.engine(progress, layer) for layer in self.layers or ("",)]
 
     def up(self, on_event: OnEvent | None = None, progress: toolchain.Progress | None = None) -> Result:
         """Bring the platform up, with the policy pack in the engine; leaves `outputs.json` and `export.json`."""
         with self.exclusive():
             self.started_over = self._start_over_if_broken_off()
-            engine = self.engine(progress)
-            try:
-                return engine.run("up", policy_pack=self.policy_pack, on_event=on_event)
-            finally:
-                self._record(engine)
+            return self._run("up", self.engines(progress), on_event, policies=True)
+
+    def preview(self, on_event: OnEvent | None = None) -> Result:
+        """What an `up` would change now."""
+        return self._run("preview", self.engines(), on_event, policies=True)
 
     def destroy(self, on_event: OnEvent | None = None) -> Result:
-        """Remove every resource of the stack from the account."""
+        """Remove every resource of the environment from the account."""
         with self.exclusive():
-            engine = self.engine()
-            try:
-                return engine.run("destroy", on_event=on_event)
-            finally:
-                self._record(engine)
+            return self._run("destroy", self.engines()[::-1], on_event, policies=False)
+
+    def _run(self, operation: str, engines: list[Engine], on_event: OnEvent | None, policies: bool) -> Result:
+        """One operation on every stack, in the order given; what they did counts together."""
+        arguments = []
+        if policies and self.policy_pack is not None and self.policy_configuration is not None:
+            arguments = ["--policy-pack-config", str(self.policy_configuration)]
+        done: list[Result] = []
+        try:
+            for engine in engines:
+                pack = self.policy_pack if policies else None
+                done.append(engine.run(operation, *arguments, policy_pack=pack, on_event=on_event))
+        except EngineError as failed:
+            raise EngineError(str(failed), Result.together([*done, failed.result])) from None
+        finally:
+            if operation != "preview":
+                self._record()
+        return Result.together(done)
+
+    def _config_of(self, layer: str) -> Path:
+        """The configuration of a layer's stack: the environment's own, and which layer it is."""
+        content = yaml.safe_load(self.config.read_text())
+        name = yaml.safe_load((self.project / "Pulumi.yaml").read_text())["name"]
+        content["config"][f"{name}:layer"] = layer
+        file = self.directory / "layers" / f"Pulumi.{self.environment}-{layer}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+        return file
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs after the last `up`."""
@@ -216,9 +253,18 @@ class Rehearsal:
         self.start(owned)
         return True
 
-    def _record(self, engine: Engine) -> None:
-        (self.directory / "export.json").write_text(json.dumps(engine.export()))
-        (self.directory / "outputs.json").write_text(json.dumps(engine.outputs(), indent=2))
+    def _record(self) -> None:
+        """Keep what stands now, of all stacks together."""
+        exports = [engine.export() for engine in self.engines()]
+        whole = exports[0]
+        if len(exports) > 1:
+            found = [(one.get("deployment") or {}).get("resources") or [] for one in exports]
+            whole["deployment"]["resources"] = [resource for resources in found for resource in resources]
+        outputs: dict[str, Any] = {}
+        for engine in self.engines():
+            outputs |= engine.outputs()
+        (self.directory / "export.json").write_text(json.dumps(whole))
+        (self.directory / "outputs.json").write_text(json.dumps(outputs, indent=2))
 
 
 def count_resources(export: dict[str, Any]) -> int:

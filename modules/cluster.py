@@ -348,7 +348,7 @@ def sso_role_arn(permission_set: str, opts: pulumi.InvokeOptions | None = None) 
     Its name ends in characters that nobody can know beforehand, so it is looked up.
 
     Raises (when the program runs):
-        ValueError: where the permission set is assigned to nobody in this account, so that it has no role.
+        pulumi.RunError: where the permission set is assigned to nobody in this account, so that it has no role.
     """
     found = aws.iam.get_roles_output(
         name_regex=f"^AWSReservedSSO_{re.escape(permission_set)}_[0-9a-f]+$",
@@ -360,7 +360,7 @@ def sso_role_arn(permission_set: str, opts: pulumi.InvokeOptions | None = None) 
 
 def _only_role(permission_set: str, arns: Sequence[str]) -> str:
     if len(arns) != 1:
-        raise ValueError(
+        raise pulumi.RunError(
             f"{len(arns)} roles of the permission set {permission_set!r} in this account: assign it to a group first, "
             "or name the role by its ARN"
         )

@@ -1,4 +1,4 @@
-"""The cluster layer: EKS, the groups of nodes, the shared file system, what is built into images, backups, the budget."""
+"""The cluster layer: EKS, the groups of nodes, the shared file system, backups, the budget."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from trainyard.stacks.prices import hourly_usd
 
-from trainyard.modules.addons import Addons, AddonsArgs
+from trainyard.modules.addons import CONTROLLER_ADDONS, NODE_ADDONS, Addons, AddonsArgs
 from trainyard.modules.backup import Backup, BackupArgs
 from trainyard.modules.break_glass import BreakGlassRole, BreakGlassRoleArgs
 from trainyard.modules.budget import Budget, BudgetArgs, IdleGpuAlarm
 from trainyard.modules.cluster import AccessGrant, Cluster, ClusterArgs, sso_role_arn
 from trainyard.modules.cpu_group import CpuGroup, CpuGroupArgs
 from trainyard.modules.gpu_group import Capacity, CapacityBlock, GpuGroup, GpuGroupArgs, OnDemand, Reservation, Spot
+from trainyard.modules.instance_types import instance_type
 from trainyard.modules.lustre import Lustre, LustreArgs, LustreLink
 from trainyard.stacks.data import RUN_PREFIX, DataLayer
+from trainyard.stacks.prices import hourly_usd
 from trainyard.stacks.settings import GpuGroupSettings, Settings
 
 
@@ -74,6 +75,13 @@ def cluster(settings: Settings, data: DataLayer, aws_provider: aws.Provider) -> 
         in_aws,
     )
 
+    # No node becomes ready before it has the CNI, and no controller runs before there is a node.
+    on_nodes = Addons(
+        f"{name}-node",
+        AddonsArgs(cluster_name=eks.name, kubernetes_version=settings.kubernetes.version, names=NODE_ADDONS),
+        in_aws,
+    )
+    with_nodes = pulumi.ResourceOptions(provider=aws_provider, depends_on=[on_nodes])
     cpu_groups = [
         CpuGroup(
             f"{name}-{group.name}",
@@ -86,17 +94,19 @@ def cluster(settings: Settings, data: DataLayer, aws_provider: aws.Provider) -> 
                 minimum_nodes=group.minimum_nodes,
                 maximum_nodes=group.maximum_nodes,
                 disk_key_arn=data.compute_key_arn,
+                group=group.name,
+                tags=settings.tags,
             ),
-            in_aws,
+            with_nodes,
         )
         for group in settings.cpu_groups
     ]
-    # The add-ons' controllers run on CPU nodes: without one, EKS would wait for them until it gives up.
     Addons(
         name,
         AddonsArgs(
             cluster_name=eks.name,
             kubernetes_version=settings.kubernetes.version,
+            names=CONTROLLER_ADDONS,
             volume_key_arn=data.compute_key_arn,
         ),
         pulumi.ResourceOptions(provider=aws_provider, depends_on=cpu_groups),
@@ -120,19 +130,24 @@ def cluster(settings: Settings, data: DataLayer, aws_provider: aws.Provider) -> 
                 root_volume_gib=group.root_volume_gib,
                 placement=group.placement,
                 image_cache_snapshot_id=group.image_cache_snapshot_id,
+                group=group.name,
+                # Default tags do not reach what a launch template makes.
+                tags=settings.tags,
             ),
-            in_aws,
+            with_nodes,
         )
         for group in settings.gpu_groups
     }
 
     lustre = _lustre(settings, data, eks, gpu_groups, in_aws)
-    if settings.backups is not None and lustre is not None:
+    if settings.backups is not None:
+        # What a linked file system shows lies in the buckets, and AWS backs up no such file system.
+        alone = [lustre.arn] if lustre is not None and settings.lustre and not settings.lustre.linked else []
         Backup(
             name,
             BackupArgs(
                 key_arn=data.data_key_arn,
-                resource_arns=[lustre.arn],
+                resource_arns=[data.artifacts_bucket_arn, *alone],
                 schedule=settings.backups.schedule,
                 retention_days=settings.backups.retention_days,
                 protected=settings.protect_data,
@@ -179,8 +194,12 @@ def _capacity(group: GpuGroupSettings) -> Capacity:
         case "spot":
             return Spot()
         case "reservation":
+            assert group.reservation_id is not None
             return Reservation(group.reservation_id)
         case "capacity-block":
+            assert group.reservation_id is not None
+            assert group.starts_at is not None  # setting_checks has seen to it
+            assert group.ends_at is not None
             return CapacityBlock(group.reservation_id, group.starts_at, group.ends_at, group.maximum_nodes)
         case _:
             return OnDemand()
@@ -213,7 +232,9 @@ def _lustre(
             links=[
                 LustreLink("/datasets", data.datasets_bucket),
                 LustreLink("/runs", data.checkpoints_bucket, RUN_PREFIX, exports=True),
-            ],
+            ]
+            if wanted.linked
+            else [],
             backup_retention_days=wanted.backup_retention_days,
             logs_key_arn=data.logs_key_arn,
             log_retention_days=settings.log_retention_days,
@@ -239,6 +260,8 @@ def _budget(
                     auto_scaling_group_name=gpu_groups[group.name].auto_scaling_group_name,
                     hourly_usd=hourly_usd(group.instance_type, settings.region) or 0.0,
                     idle_hours=settings.budget.idle_hours,
+                    # Agents alone keep a few tenths of one CPU busy, which is much of a small node.
+                    idle_cpu_percent=max(3.0, 40 / instance_type(group.instance_type).vcpus),
                 )
                 for group in settings.gpu_groups
             ],

@@ -42,6 +42,7 @@ class DataLayer:
     datasets_bucket: pulumi.Output[str]
     checkpoints_bucket: pulumi.Output[str]
     artifacts_bucket: pulumi.Output[str]
+    artifacts_bucket_arn: pulumi.Output[str]
     logs_bucket: pulumi.Output[str]
     interruption_queue_url: pulumi.Output[str]
     interruption_queue_arn: pulumi.Output[str]
@@ -106,6 +107,7 @@ def data(settings: Settings, aws_provider: aws.Provider) -> DataLayer:
         datasets_bucket=store.datasets.bucket_name,
         checkpoints_bucket=store.checkpoints.bucket_name,
         artifacts_bucket=store.artifacts.bucket_name,
+        artifacts_bucket_arn=store.artifacts.arn,
         logs_bucket=store.logs.bucket_name,
         interruption_queue_url=queue.url,
         interruption_queue_arn=queue.arn,

@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import pulumi
 
+from trainyard.stacks.cluster import ClusterLayer
+from trainyard.stacks.data import DataLayer
 from trainyard.stacks.settings import Settings
 
-LayerT = TypeVar("LayerT")
+LayerT = TypeVar("LayerT", DataLayer, ClusterLayer)
 
 
 def export(layer: Any) -> None:
@@ -25,6 +27,4 @@ def from_stack(layer_type: type[LayerT], settings: Settings, layer: str) -> Laye
     """
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{settings.environment}-{layer}"
     reference = pulumi.StackReference(stack)
-    return layer_type(
-        **{field.name: reference.require_output(field.name) for field in dataclasses.fields(layer_type)}  # type: ignore[arg-type]
-    )
+    return layer_type(**{field.name: reference.require_output(field.name) for field in dataclasses.fields(layer_type)})

@@ -6,14 +6,16 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from trainyard.modules.addons import ADDON_VERSIONS
 from trainyard.modules.instance_types import INSTANCE_TYPES
 from trainyard.modules.lustre import EFA_STEP_GIB
+from trainyard.modules.third_party_images import CLUSTER_AUTOSCALERS
 from trainyard.stacks.offerings import offered
 from trainyard.stacks.regions import REGIONS
 from trainyard.stacks.setting_parts import MOST_BLOCK_NODES, GpuGroupSettings
 
 if TYPE_CHECKING:
-    from trainyard.stacks.settings import Settings
+    from trainyard.stacks.setting_model import Settings
 
 Problem = tuple[str, str]
 """A setting's path, and what is wrong with it and may stand there instead, in whole sentences."""
@@ -193,7 +195,10 @@ def _networks_are_apart(settings: Settings) -> Iterator[Problem]:
     for index, reserved in enumerate(settings.network.reserved_cidrs):
         for key, block in (("vpc_cidr", settings.vpc_cidr), ("kubernetes.service_cidr", service)):
             if reserved.overlaps(block):
-                yield key, f"{block} won't do. It overlaps {reserved} (network.reserved_cidrs[{index}]); choose another."
+                yield (
+                    key,
+                    f"{block} won't do. It overlaps {reserved} (network.reserved_cidrs[{index}]); choose another.",
+                )
 
 
 def _addresses_suffice(settings: Settings) -> Iterator[Problem]:
@@ -274,6 +279,12 @@ def _lustre_fits(settings: Settings) -> Iterator[Problem]:
             f"{lustre.storage_gib} won't do. FSx takes 1200 or a multiple of 2400; near it are {below} and "
             f"{(lustre.storage_gib // 2400 + 1) * 2400}.",
         )
+    if lustre.linked and lustre.backup_retention_days:
+        yield (
+            "lustre.backup_retention_days",
+            f"{lustre.backup_retention_days} won't do. AWS makes no backups of a file system that is linked to "
+            "buckets: they hold the data. Leave it 0, or set lustre.linked to false.",
+        )
     if not lustre.efa:
         return
     step = EFA_STEP_GIB[lustre.throughput_mbps_per_tib]
@@ -290,6 +301,17 @@ def _lustre_fits(settings: Settings) -> Iterator[Problem]:
         )
     if not any(INSTANCE_TYPES[group.instance_type].efa_interfaces for group in settings.gpu_groups):
         yield "lustre.efa", "true won't do. No GPU group's type has EFA, so nobody could use it; leave it false."
+
+
+def _versions_are_known(settings: Settings) -> Iterator[Problem]:
+    version = settings.kubernetes.version
+    known = [one for one in ADDON_VERSIONS if one in CLUSTER_AUTOSCALERS]
+    if version not in known:
+        yield (
+            "kubernetes.version",
+            f"{version} won't do. Add-on and autoscaler versions are known for {_listed(known)} (modules/addons.py, "
+            "modules/third_party_images.py).",
+        )
 
 
 def _names_are_unique(settings: Settings) -> Iterator[Problem]:
@@ -328,6 +350,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     _data_stay_in_their_jurisdiction,
     _somebody_reaches_the_endpoint,
     _lustre_fits,
+    _versions_are_known,
     _names_are_unique,
     _quotas_fit,
 )

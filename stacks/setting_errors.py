@@ -48,11 +48,13 @@ def problems(
     for error in errors:
         steps, field, owner = _resolve(error["loc"], model)
         path = _path(steps)
-        if path in told:
+        # A list with a wrong entry is wrong as a whole too; the entry says more.
+        if any(one == path or one.startswith((f"{path}[", f"{path}.")) for one in told):
             continue
         told.add(path)
         yield Problem(
-            f"{namespace}:{path}", f"{_what_it_was(_value_at(given, steps), error)}{_expectation(steps, field, owner, error)}"
+            f"{namespace}:{path}",
+            f"{_what_it_was(_value_at(given, steps), error)}{_expectation(steps, field, owner, error)}",
         )
 
 

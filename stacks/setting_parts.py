@@ -62,6 +62,12 @@ def _moment(value: Any) -> datetime:
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
+def _version(value: Any) -> Any:
+    if isinstance(value, float):
+        raise refused(f'YAML takes it for a number; write it in quotation marks: "{value}".')
+    return value
+
+
 class Part(BaseModel):
     """Frozen, and without keys that nobody knows."""
 
@@ -104,11 +110,12 @@ class NetworkSettings(Part):
 class KubernetesSettings(Part):
     """The cluster: its version and who can reach it."""
 
-    version: str = Field(
+    version: Annotated[str, BeforeValidator(_version)] = Field(
         default="1.35", pattern=r"^1\.\d{2}$", description="Kubernetes version of cluster and nodes", examples=["1.35"]
     )
     public_access_cidrs: tuple[Block, ...] = Field(
-        default=(), description="Public blocks that reach the API; empty: it has no public side",
+        default=(),
+        description="Public blocks that reach the API; empty: it has no public side",
         examples=[["203.0.113.0/24"]],
     )
     private_access_cidrs: tuple[Block, ...] = Field(
@@ -156,7 +163,9 @@ class GpuGroupSettings(Part):
     )
     capacity: Capacity = Field(default="on-demand", description="How the instances are bought")
     reservation_id: str | None = Field(
-        default=None, pattern=r"^cr-[0-9a-f]{8,17}$", description="Capacity reservation or Capacity Block",
+        default=None,
+        pattern=r"^cr-[0-9a-f]{8,17}$",
+        description="Capacity reservation or Capacity Block",
         examples=["cr-0123456789abcdef0"],
     )
     starts_at: Moment | None = Field(
@@ -172,11 +181,14 @@ class GpuGroupSettings(Part):
     )
     root_volume_gib: int = Field(default=200, strict=True, ge=100, le=16384, description="Size of a node's root volume")
     release_version: str | None = Field(
-        default=None, description="AMI release; left out, the newest when the group is made",
+        default=None,
+        description="AMI release; left out, the newest when the group is made",
         examples=["1.35.0-20260129"],
     )
     image_cache_snapshot_id: str | None = Field(
-        default=None, pattern=r"^snap-[0-9a-f]{8,17}$", description="EBS snapshot with images already unpacked",
+        default=None,
+        pattern=r"^snap-[0-9a-f]{8,17}$",
+        description="EBS snapshot with images already unpacked",
         examples=["snap-0123456789abcdef0"],
     )
 
@@ -194,7 +206,9 @@ class CpuGroupSettings(Part):
 
     name: Name = Field(description="Name of the group", examples=["system"])
     instance_types: tuple[Annotated[str, BeforeValidator(_known_type)], ...] = Field(
-        default=("m7i.xlarge", "m6i.xlarge"), min_length=1, description="EC2 types of like size",
+        default=("m7i.xlarge", "m6i.xlarge"),
+        min_length=1,
+        description="EC2 types of like size",
         examples=[["m7i.xlarge"]],
     )
     zones: tuple[str, ...] = Field(default=(), description="Zones it stands in; left out, all")
@@ -211,7 +225,14 @@ class LustreSettings(Part):
     )
     efa: bool = Field(default=False, strict=True, description="Reach it over EFA; only when it is made")
     zone: str = Field(description="Zone it stands in, best the GPUs' own", examples=["us-east-1a"])
-    backup_retention_days: int = Field(default=7, strict=True, ge=0, le=90, description="Days a daily backup is kept")
+    linked: bool = Field(
+        default=True,
+        strict=True,
+        description="Show the data sets and runs of the buckets in it, as /datasets and /runs",
+    )
+    backup_retention_days: int = Field(
+        default=0, strict=True, ge=0, le=90, description="Days a daily backup is kept; a linked file system has none"
+    )
 
 
 class CheckpointSettings(Part):
@@ -250,7 +271,9 @@ class BudgetSettings(Part):
 
     monthly_limit_usd: float = Field(gt=0, description="What a month may cost, in US dollars", examples=[50000])
     notify: tuple[str, ...] = Field(default=(), description="Addresses that get mail", examples=[["ml@example.com"]])
-    idle_hours: int = Field(default=2, strict=True, ge=1, le=24, description="Hours without work until a node is told of")
+    idle_hours: int = Field(
+        default=2, strict=True, ge=1, le=24, description="Hours without work until a node is told of"
+    )
 
 
 class BackupSettings(Part):

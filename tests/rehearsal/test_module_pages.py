@@ -17,7 +17,17 @@ from trainyard.local.rehearsal import count_resources
 
 PAGES = sorted(page for page in (ROOT / "docs" / "modules").glob("*.md") if page.stem != "README")
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_COMPONENTS = {"account", "policy_document", "instance_types", "third_party_images", "node_config"}
+NOT_COMPONENTS = {
+    "account",
+    "code_build",
+    "endpoint_policy",
+    "gpu_capacity",
+    "instance_types",
+    "lustre_security",
+    "node_config",
+    "policy_document",
+    "third_party_images",
+}
 """Modules that make no resources."""
 ON_ANOTHERS_PAGE = {"private_bucket": "object_store"}
 
@@ -30,7 +40,7 @@ def test_every_module_has_a_page():
 @pytest.fixture(scope="module")
 def services(tmp_path_factory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("pages")
-    running, owner = supervisor.start(directory, owned=True)
+    running, owner = supervisor.start(directory, owned=True, kubernetes=True)
     yield running.endpoint
     assert owner is not None
     supervisor.stop(directory)

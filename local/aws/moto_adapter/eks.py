@@ -53,6 +53,10 @@ class Responses(BaseResponse):
         super().__init__(service_name="eks")
         self.automated_parameter_parsing = True
 
+    def get_region_from_url(self, request: Any, full_url: str) -> str:
+        """Without the path, in which a role's ARN may look like a host: `sso.amazonaws.com` is part of one."""
+        return super().get_region_from_url(request, full_url.partition("/clusters")[0])
+
     @property
     def eks(self) -> Eks:
         """The account's EKS in the request's region."""
