@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainyard.cli import environments
 from trainyard.cli.data import aws_environment, told
-from trainyard.cli.local import check_settings
 from trainyard.cli.progress import EngineProgress, Step, console, step, table
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ def demo() -> None:
     began = time.monotonic()
     directory = RUNS / "demo"
     rehearsal = Rehearsal("local", directory / "rehearsal")
-    check_settings(rehearsal)
+    environments.parse(rehearsal.environment, environments.read_values(rehearsal.config), str(rehearsal.config))
     with step("tools") as shown:
-        toolchain.find("pulumi", shown.show)
+        for tool in toolchain.TOOLS:
+            toolchain.find_all(tool, shown.show)
 
     with _owned(rehearsal):
         for left in ("run", "summary.json", "loss.png", "architecture.svg", "mlflow.db"):
@@ -59,7 +60,8 @@ def demo() -> None:
         aws = rehearsal.aws_environment()
         with aws_environment(aws):
             data_uri = f"s3://{outputs['datasets_bucket']}/python-stdlib"
-            checkpoint_uri = f"s3://{outputs['checkpoints_bucket']}/runs/demo"
+            team = min(outputs["training_role_arns"])
+            checkpoint_uri = f"s3://{outputs['checkpoints_bucket']}/runs/{team}/demo"
             with step("the machine's own Python sources, as tokens in the platform's bucket") as shown:
                 data = _prepare(data_uri, shown)
             settings = _trainer_settings(directory, data_uri, checkpoint_uri, outputs["interruption_queue_url"])
@@ -101,7 +103,7 @@ def demo() -> None:
 @contextmanager
 def _owned(rehearsal: Any) -> Generator[None]:
     """The emulated account, for as long as the demo runs and no longer."""
-    with step("emulated AWS account"):
+    with step("emulated AWS account and Kubernetes API"):
         rehearsal.start(owned=True)
     try:
         yield

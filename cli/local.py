@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 
+from trainyard.cli import environments
 from trainyard.cli.progress import EngineProgress, console, step, table
 
 if TYPE_CHECKING:
-    from trainyard.local.rehearsal import Rehearsal
+    pass
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -30,7 +30,7 @@ def up(json_output: Json = False) -> None:
     from trainyard.local.rehearsal import Rehearsal, count_resources
 
     rehearsal = Rehearsal()
-    check_settings(rehearsal)
+    environments.parse(rehearsal.environment, environments.read_values(rehearsal.config), str(rehearsal.config))
     with step("tools") as shown:
         for tool in toolchain.TOOLS:
             toolchain.find_all(tool, shown.show)
@@ -126,28 +126,3 @@ def tools() -> None:
     with step("tools") as shown:
         found = [path for tool in toolchain.TOOLS for path in toolchain.find_all(tool, shown.show).values()]
     print("\n".join(map(str, found)))
-
-
-class SettingsError(Exception):
-    """The environment's file is not as it has to be."""
-
-    exit_status = 2
-
-
-def check_settings(rehearsal: Rehearsal) -> None:
-    """Refuse wrong settings before anything is started, in the program's own words. Raises SettingsError."""
-    import pulumi
-
-    from trainyard.stacks.settings import parse_settings
-
-    try:
-        content = yaml.safe_load(rehearsal.config.read_text()) or {}
-        config = content.get("config") or {}
-        values = {
-            key.removeprefix("trainyard:"): value for key, value in config.items() if key.startswith("trainyard:")
-        }
-        parse_settings(values, namespace="trainyard", stack=rehearsal.environment)
-    except (yaml.YAMLError, AttributeError) as wrong:
-        raise SettingsError(f"{rehearsal.config} is not the YAML of a stack: {wrong}") from None
-    except pulumi.RunError as wrong:
-        raise SettingsError(f"{wrong}\nin {rehearsal.config}") from None

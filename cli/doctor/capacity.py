@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
-from trainyard.modules.instance_types import INSTANCE_TYPES
 
 from trainyard.cli.aws_session import Account
 from trainyard.cli.doctor.finding import Finding, Verdict
+from trainyard.modules.instance_types import INSTANCE_TYPES
 from trainyard.stacks.settings import Settings
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from botocore.exceptions import ClientError
-from trainyard.modules.instance_types import INSTANCE_TYPES
 
 from trainyard.cli.aws_session import Account
 from trainyard.cli.doctor.finding import Finding, Verdict
+from trainyard.modules.instance_types import INSTANCE_TYPES
 from trainyard.stacks.settings import Settings
 
 CHECK = "quota"

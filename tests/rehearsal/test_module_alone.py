@@ -83,7 +83,7 @@ def test_the_network_module_works_in_another_program(elsewhere, tmp_path):
     assert Path(imported.stdout.strip()).is_relative_to(elsewhere / "venv")
     config = tmp_path / "Pulumi.lab.yaml"
     config.write_text("config: {}\n")
-    with Rehearsal("lab", tmp_path / "rehearsal", elsewhere, config) as rehearsal:
+    with Rehearsal("lab", tmp_path / "rehearsal", elsewhere, config, kubernetes=False) as rehearsal:
         rehearsal.up()
         kinds = {one["type"] for one in rehearsal.export()["deployment"]["resources"]}
         assert {"trainyard:network:Network", "aws:ec2/vpc:Vpc", "aws:ec2/flowLog:FlowLog"} <= kinds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import runpy
 import sys
@@ -14,7 +15,10 @@ from iam_evaluation import Request, allows
 from mocked_pulumi import ACCOUNT, REGION, Deployment, run
 
 from trainyard.stacks.architecture import platform
+from trainyard.stacks.cluster import ClusterLayer
+from trainyard.stacks.data import DataLayer
 from trainyard.stacks.settings import parse_settings
+from trainyard.stacks.workloads import WorkloadsLayer
 
 ROOT = Path(__file__).parents[2]
 LOCAL = yaml.safe_load((ROOT / "stacks/environments/Pulumi.local.yaml").read_text())["config"]
@@ -32,21 +36,8 @@ def local() -> Deployment:
 
 
 def test_it_exports_what_users_need(local: Deployment) -> None:
-    assert set(local.outputs) == {
-        "environment",
-        "region",
-        "vpc_id",
-        "private_subnet_ids",
-        "data_key_arn",
-        "datasets_bucket",
-        "checkpoints_bucket",
-        "artifacts_bucket",
-        "logs_bucket",
-        "interruption_queue_url",
-        "interruption_queue_arn",
-        "interruption_rule_names",
-        "training_role_arn",
-    }
+    layers = [field.name for layer in (DataLayer, ClusterLayer, WorkloadsLayer) for field in dataclasses.fields(layer)]
+    assert sorted(local.outputs) == sorted(["environment", "region", *layers])
     assert local.outputs["environment"] == "local"
     assert len(local.outputs["private_subnet_ids"]) == 2
     buckets = {bucket.outputs["bucket"] for bucket in local.of_type("aws:s3/bucket:Bucket")}
@@ -71,11 +62,20 @@ def test_every_resource_is_named_after_the_environment_and_belongs_to_a_componen
             assert resource.parent in components
 
 
+KEPT = {
+    "aws:s3/bucket:Bucket",
+    "aws:kms/key:Key",
+    "aws:ecr/repository:Repository",
+    "aws:fsx/lustreFileSystem:LustreFileSystem",
+    "aws:backup/vault:Vault",
+}
+
+
 @pytest.mark.parametrize("protected", [True, False])
 def test_data_and_keys_are_protected_where_the_environment_says_so(protected: bool) -> None:
     deployment = _deploy(protect_data=protected)
     kept = {resource.type for resource in deployment.resources if resource.protect and resource.retain_on_delete}
-    assert kept == ({"aws:s3/bucket:Bucket", "aws:kms/key:Key"} if protected else set())
+    assert kept == (KEPT if protected else set())
 
 
 def test_no_name_outgrows_what_aws_takes() -> None:
@@ -94,8 +94,8 @@ def test_no_name_outgrows_what_aws_takes() -> None:
 def test_a_training_job_gets_its_warning_and_keeps_its_checkpoint(local: Deployment) -> None:
     """The whole way, over every policy that has a say in it."""
     tls = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
-    job = local.outputs["training_role_arn"]
-    mine = local.one("aws:iam/rolePolicy:RolePolicy", "trainyard-local-training").inputs["policy"]
+    job = local.outputs["training_role_arns"]["vision"]
+    mine = local.one("aws:iam/rolePolicy:RolePolicy", "trainyard-local-vision-training").inputs["policy"]
     messages_key = local.one("aws:kms/key:Key", "trainyard-local-messages-key")
     data_key = local.one("aws:kms/key:Key", "trainyard-local-data-key")
     queue_policy = local.one("aws:sqs/queuePolicy:QueuePolicy", "trainyard-local-interruptions").inputs["policy"]
@@ -117,12 +117,12 @@ def test_a_training_job_gets_its_warning_and_keeps_its_checkpoint(local: Deploym
     # It saves.
     bucket = f"arn:aws:s3:::{local.outputs['checkpoints_bucket']}"
     through_s3 = {"kms:ViaService": f"s3.{REGION}.amazonaws.com", "kms:EncryptionContext:aws:s3:arn": bucket}
-    assert allows(mine, Request("s3:PutObject", f"{bucket}/runs/first/step-10"))
+    assert allows(mine, Request("s3:PutObject", f"{bucket}/runs/vision/first/step-10"))
     assert allows(mine, Request("kms:GenerateDataKey", data_key.outputs["arn"], context=through_s3))
     assert allows(data_key.inputs["policy"], Request("kms:GenerateDataKey", "*", job, through_s3))
-    endpoint = local.one("aws:ec2/vpcEndpoint:VpcEndpoint").inputs["policy"]
+    endpoint = local.one("aws:ec2/vpcEndpoint:VpcEndpoint", "trainyard-local-s3").inputs["policy"]
     within = {"aws:PrincipalAccount": ACCOUNT, "aws:ResourceAccount": ACCOUNT}
-    assert allows(endpoint, Request("s3:PutObject", f"{bucket}/runs/first/step-10", job, within))
+    assert allows(endpoint, Request("s3:PutObject", f"{bucket}/runs/vision/first/step-10", job, within))
 
 
 def test_no_deprecated_resource_or_property_is_used(local: Deployment) -> None:

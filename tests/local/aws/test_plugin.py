@@ -151,10 +151,10 @@ def test_the_stack_s_naming_is_honoured(stub):
 
 
 def test_an_unsupported_type_is_an_error_without_a_trace(stub):
-    urn = "urn:pulumi:test::project::aws:eks/cluster:Cluster::c"
+    urn = "urn:pulumi:test::project::aws:eks/fargateProfile:FargateProfile::c"
     with pytest.raises(grpc.RpcError) as error:
         checked(stub, {}, urn=urn)
-    assert "aws:eks/cluster:Cluster is not emulated" in error.value.details()
+    assert "aws:eks/fargateProfile:FargateProfile is not emulated" in error.value.details()
     assert "rows/eks.py" in error.value.details()
     assert "Traceback" not in error.value.details()
 
