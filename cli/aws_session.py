@@ -12,11 +12,15 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    EndpointConnectionError,
+    HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
     SSOError,
+    TokenRetrievalError,
+)
+from botocore.exceptions import (
+    ConnectionError as NoConnectionError,
 )
 
 
@@ -67,13 +71,15 @@ def told() -> Generator[None]:
     """Turn what goes wrong between here and AWS into a sentence that says what to do."""
     try:
         yield
-    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound, SSOError) as missing:
+    except (NoCredentialsError, PartialCredentialsError, ProfileNotFound, SSOError, TokenRetrievalError) as missing:
         raise AccountError(
             f"no AWS credentials that work: {missing}. Log in (aws sso login) or set AWS_PROFILE. Without an account, "
             "`trainyard preview` needs none."
         ) from None
-    except EndpointConnectionError as unreachable:
-        raise AccountError(f"AWS cannot be reached: {unreachable}") from None
+    except (NoConnectionError, HTTPClientError) as unreachable:
+        raise AccountError(
+            f"AWS cannot be reached: {unreachable}. Is there a network, and does a proxy stand between (HTTPS_PROXY)?"
+        ) from None
     except ClientError as refused:
         error = refused.response["Error"]
         if error["Code"] in ("ExpiredToken", "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure"):

@@ -14,10 +14,17 @@ from trainyard.policies.values import Value
 _IDENTITIES = ("id", "arn", "bucket", "url", "keyId")
 
 
+_LAYERS = ("-data", "-cluster", "-workloads")
+"""What the names of a split environment's stacks end in, after the environment's."""
+
+
 def environment_of(urn: str) -> str:
-    """The stack's name in a URN. The engine tells a Python pack the stack in no other way."""
+    """The environment, by the stack's name in a URN. The engine tells a Python pack the stack in no other way."""
     head, separator, _ = urn.partition("::")
-    return head.rpartition(":")[2] if separator else ""
+    stack = head.rpartition(":")[2] if separator else ""
+    for layer in _LAYERS:
+        stack = stack.removesuffix(layer)
+    return stack
 
 
 def name_of(urn: str) -> str:

@@ -29,10 +29,11 @@ def doctor(
 ) -> None:
     """Look at the account that your credentials lead to; changes nothing.
 
-    Exit status: 0 it can take the environment, 1 something is missing, 2 wrong account or settings, 3 AWS refused.
+    Exit status: 0 nothing that was looked at is missing, 1 something is, 2 no credentials, no network, wrong account or
+    settings. What may not be asked is told as unknown.
     """
-    from trainyard.cli.aws_session import account, told
-    from trainyard.cli.doctor.finding import Verdict
+    from trainyard.cli.aws_session import RefusedByAwsError, account, told
+    from trainyard.cli.doctor.finding import Finding, Verdict
     from trainyard.local.paths import require_checkout
 
     file = environments.environment_file(environment, require_checkout())
@@ -40,8 +41,14 @@ def doctor(
     found = account(settings.region, settings.account_id)
     findings: list[Finding] = []
     for title, check in _checks().items():
-        with step(title), told():
-            findings += check(found, settings)
+        with step(title):
+            try:
+                with told():
+                    findings.extend(check(found, settings))
+            except RefusedByAwsError as refused:  # the other checks can still say something
+                findings.append(
+                    Finding(title, "all of it", Verdict.UNKNOWN, str(refused), "allow this call, and ask again")
+                )
     failed = [one for one in findings if one.verdict is Verdict.FAILED]
     if json_output:
         told_of = {"account": found.id, "caller": found.caller_arn, "region": found.region, "environment": environment}

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from trainyard.cli.aws_session import Account
-from trainyard.cli.doctor.finding import Finding, Verdict
+from trainyard.cli.doctor.finding import Finding, Verdict, reason
 from trainyard.modules.instance_types import INSTANCE_TYPES
 from trainyard.stacks.settings import Settings
 
@@ -57,7 +57,7 @@ def efa(account: Account, settings: Settings) -> Iterator[Finding]:
         try:
             told = ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]["NetworkInfo"]
         except ClientError as refused:
-            yield Finding("EFA", name, Verdict.UNKNOWN, f"EC2 says {refused.response['Error']['Code']}")
+            yield Finding("EFA", name, Verdict.UNKNOWN, f"EC2 says {reason(refused)}")
             continue
         known = told.get("EfaInfo", {}).get("MaximumEfaInterfaces", 0)
         table = INSTANCE_TYPES[name].efa_interfaces
@@ -83,7 +83,11 @@ def reservations(account: Account, settings: Settings) -> Iterator[Finding]:
         try:
             found = ec2.describe_capacity_reservations(CapacityReservationIds=[group.reservation_id])
             one = found["CapacityReservations"][0]
-        except (ClientError, IndexError):
+        except (ClientError, IndexError) as refused:
+            if isinstance(refused, ClientError) and not reason(refused).startswith("InvalidCapacityReservationId"):
+                said, remedy = f"asking gave {reason(refused)}", "allow ec2:DescribeCapacityReservations"
+                yield Finding("reservation", subject, Verdict.UNKNOWN, said, remedy)
+                continue
             yield Finding(
                 "reservation",
                 subject,
@@ -103,13 +107,18 @@ def reservations(account: Account, settings: Settings) -> Iterator[Finding]:
 def _differences(group: Any, found: dict[str, Any]) -> Iterator[str]:
     if found["State"] not in ("active", "scheduled", "payment-pending", "assessing", "pending"):
         yield f"its state is {found['State']}"
+    kind = found.get("ReservationType", "default")
+    if (kind == "capacity-block") != (group.capacity == "capacity-block"):
+        yield f"it is of the kind {kind}, the group's capacity is {group.capacity}"
     if found["InstanceType"] != group.instance_type:
         yield f"it is for {found['InstanceType']}, the group for {group.instance_type}"
     if found["AvailabilityZone"] not in group.zones:
         yield f"it is in {found['AvailabilityZone']}, the group in {', '.join(group.zones)}"
     if found["TotalInstanceCount"] < group.maximum_nodes:
         yield f"it holds {found['TotalInstanceCount']} instances, the group grows to {group.maximum_nodes}"
-    ends = found.get("EndDate")
+    starts, ends = found.get("StartDate"), found.get("EndDate")
+    if group.starts_at is not None and starts is not None and starts > group.starts_at:
+        yield f"it starts at {starts:%Y-%m-%d %H:%M} UTC, the group at {group.starts_at:%Y-%m-%d %H:%M} UTC"
     if group.ends_at is not None and ends is not None and ends < group.ends_at:
         yield f"it ends at {ends:%Y-%m-%d %H:%M} UTC, the group at {group.ends_at:%Y-%m-%d %H:%M} UTC"
     if ends is not None and ends < datetime.now(UTC):

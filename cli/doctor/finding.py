@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 
 class Verdict(StrEnum):
     """How it stands; only FAILED keeps an `up` from succeeding."""
@@ -25,3 +27,10 @@ class Finding:
     verdict: Verdict
     said: str
     remedy: str = ""
+
+
+def reason(refused: ClientError | BotoCoreError) -> str:
+    """Why a call gave no answer, in a word where AWS has one."""
+    if isinstance(refused, ClientError):
+        return refused.response["Error"]["Code"]
+    return "no answer that could be read" if "parse" in str(refused) else str(refused)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from trainyard.cli.aws_session import Account
-from trainyard.cli.doctor.finding import Finding, Verdict
+from trainyard.cli.doctor.finding import Finding, Verdict, reason
 from trainyard.stacks.settings import Settings
 
 SERVICE_LINKED_ROLES = {
@@ -15,6 +16,7 @@ SERVICE_LINKED_ROLES = {
     "eks.amazonaws.com": "AWSServiceRoleForAmazonEKS",
     "eks-nodegroup.amazonaws.com": "AWSServiceRoleForAmazonEKSNodegroup",
 }
+SSO_PATH = "/aws-reserved/sso.amazonaws.com/"
 SPOT_ROLE = ("spot.amazonaws.com", "AWSServiceRoleForEC2Spot")
 FSX_ROLE = ("fsx.amazonaws.com", "AWSServiceRoleForAmazonFSx")
 
@@ -106,13 +108,38 @@ def service_linked_roles(account: Account, settings: Settings) -> Iterator[Findi
 
 
 def people(account: Account, settings: Settings) -> Iterator[Finding]:
-    """The roles that are to enter the cluster: EKS takes an access entry for a role that is not there, and nobody
-    can then enter."""
+    """The roles that are to enter the cluster, named by ARN or by permission set. EKS takes an access entry for a role
+    that is not there, and nobody can then enter."""
+    access = settings.access
+    named = sorted({*access.administrators, *access.viewers})
+    sets = [name for name in named if not name.startswith("arn:")]
+    yield from _roles(account, sorted({*named, *access.break_glass_principals} - set(sets)))
+    if not sets:
+        return
+    try:
+        pages = account.client("iam").get_paginator("list_roles").paginate(PathPrefix=SSO_PATH)
+        there = [role["Arn"] for page in pages for role in page["Roles"]]
+    except (ClientError, BotoCoreError) as refused:
+        for name in sets:
+            yield Finding("access", name, Verdict.UNKNOWN, f"asking gave {reason(refused)}", "allow iam:ListRoles")
+        return
+    for name in sets:
+        own = [arn for arn in there if re.fullmatch(rf"AWSReservedSSO_{re.escape(name)}_[0-9a-f]+", arn.split("/")[-1])]
+        if len(own) == 1:
+            yield Finding("access", name, Verdict.FINE, f"is {own[0]}")
+        else:
+            yield Finding(
+                "access",
+                name,
+                Verdict.FAILED,
+                f"{len(own)} roles of a permission set of this name in the account",
+                "assign the permission set to a group for this account in IAM Identity Center, or name a role's ARN",
+            )
+
+
+def _roles(account: Account, arns: list[str]) -> Iterator[Finding]:
     iam = account.client("iam")
-    for arn in sorted({*settings.access.administrators, *settings.access.viewers}):
-        if not arn.startswith("arn:"):
-            continue
-        name = arn.rpartition("/")[2]
+    for arn in arns:
         if arn.split(":")[4] != account.id:
             yield Finding(
                 "access",
@@ -122,19 +149,32 @@ def people(account: Account, settings: Settings) -> Iterator[Finding]:
                 "name the role of this account",
             )
             continue
+        kind, _, path = arn.split(":", 5)[5].partition("/")
+        name = path.rpartition("/")[2]
+        if kind not in ("role", "user"):
+            continue  # the account itself: it is there
         try:
-            iam.get_role(RoleName=name)
-        except ClientError as refused:
-            code = refused.response["Error"]["Code"]
+            found = iam.get_role(RoleName=name)["Role"] if kind == "role" else iam.get_user(UserName=name)["User"]
+        except (ClientError, BotoCoreError) as refused:
+            absent = reason(refused) == "NoSuchEntity"
             yield Finding(
                 "access",
                 arn,
-                Verdict.FAILED if code == "NoSuchEntity" else Verdict.UNKNOWN,
-                "no such role in the account" if code == "NoSuchEntity" else f"asking gave {code}",
-                "aws iam list-roles --path-prefix /aws-reserved/sso.amazonaws.com/ lists IAM Identity Center's",
+                Verdict.FAILED if absent else Verdict.UNKNOWN,
+                f"no such {kind} in the account" if absent else f"asking gave {reason(refused)}",
+                f"aws iam list-{kind}s lists those there are" if absent else f"allow iam:Get{kind.title()}",
             )
-        else:
+            continue
+        if found["Arn"] == arn:
             yield Finding("access", arn, Verdict.FINE, "exists")
+        else:
+            yield Finding(
+                "access",
+                arn,
+                Verdict.FAILED,
+                f"the {kind} of this name is {found['Arn']}",
+                "name it with its whole path",
+            )
 
 
 def trail(account: Account, settings: Settings) -> Iterator[Finding]:
@@ -143,17 +183,18 @@ def trail(account: Account, settings: Settings) -> Iterator[Finding]:
         return
     try:
         trails = account.client("cloudtrail").describe_trails(includeShadowTrails=True)["trailList"]
-    except ClientError as refused:
-        yield Finding("trail", "CloudTrail", Verdict.UNKNOWN, f"asking gave {refused.response['Error']['Code']}")
+    except (ClientError, BotoCoreError) as refused:
+        yield Finding("trail", "CloudTrail", Verdict.UNKNOWN, f"asking gave {reason(refused)}")
         return
-    if trails:
-        yield Finding("trail", "CloudTrail", Verdict.FINE, f"recorded by {trails[0]['Name']}")
+    recording = [one for one in trails if one.get("IsMultiRegionTrail") or one.get("HomeRegion") == "us-east-1"]
+    if recording:
+        yield Finding("trail", "CloudTrail", Verdict.FINE, f"recorded by {recording[0]['Name']}")
     else:
         yield Finding(
             "trail",
             "CloudTrail",
             Verdict.WARNING,
-            "the account has no trail, so the use of the break-glass role raises no alarm",
+            "no trail records us-east-1, so the use of the break-glass role raises no alarm",
             "have a trail with management events (an organization's trail counts)",
         )
 
@@ -165,12 +206,12 @@ def permissions(account: Account, _: Settings) -> Iterator[Finding]:
         answer = account.client("iam").simulate_principal_policy(
             PolicySourceArn=principal, ActionNames=list(NEEDED_ACTIONS)
         )
-    except ClientError as refused:
+    except (ClientError, BotoCoreError) as refused:
         yield Finding(
             "permissions",
             principal,
             Verdict.UNKNOWN,
-            f"the simulation gave {refused.response['Error']['Code']}",
+            f"IAM gives no simulation: {reason(refused)}",
             "allow iam:SimulatePrincipalPolicy to know before the first up",
         )
         return

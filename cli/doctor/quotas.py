@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from trainyard.cli.aws_session import Account
-from trainyard.cli.doctor.finding import Finding, Verdict
+from trainyard.cli.doctor.finding import Finding, Verdict, reason
 from trainyard.modules.instance_types import INSTANCE_TYPES
 from trainyard.stacks.settings import Settings
 
@@ -95,18 +95,26 @@ def needs(settings: Settings) -> dict[Quota, int]:
 
 def check(account: Account, settings: Settings) -> Iterator[Finding]:
     """Every quota that the environment touches, against its full growth."""
+    for name in sorted({group.instance_type for group in settings.gpu_groups if group.capacity == "spot"}):
+        if vcpu_quota(name, "spot") is None:
+            yield Finding(
+                CHECK,
+                f"spot vCPUs of {name}",
+                Verdict.UNKNOWN,
+                "no quota of this family's spot instances is known here",
+                "look for the family in the Service Quotas console, under Amazon EC2",
+            )
     client = account.client("service-quotas")
     for quota, wanted in needs(settings).items():
         subject = f"{quota.name} ({quota.service} {quota.code})"
         try:
             value = client.get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)["Quota"]["Value"]
-        except ClientError as refused:
-            code = refused.response["Error"]["Code"]
+        except (ClientError, BotoCoreError) as refused:
             yield Finding(
                 CHECK,
                 subject,
                 Verdict.UNKNOWN,
-                f"the environment takes up to {wanted} {quota.unit}; asking for the quota gave {code}",
+                f"the environment takes up to {wanted} {quota.unit}; asking for the quota gave {reason(refused)}",
                 "allow servicequotas:GetServiceQuota, or look in the Service Quotas console",
             )
             continue

@@ -230,7 +230,8 @@ def _group(eks: Eks, request: Request) -> Description:
 
 def describe_nodegroup(eks: Eks, request: Request) -> Description:
     """DescribeNodegroup."""
-    return {"nodegroup": _group(eks, request)}
+    group = _group(eks, request)
+    return {"nodegroup": {**group, "scalingConfig": eks_scaling.sizes(eks, group)}}
 
 
 def list_nodegroups(eks: Eks, request: Request) -> Description:
@@ -248,7 +249,7 @@ def update_nodegroup_config(eks: Eks, request: Request) -> Description:
     added = list(taints.get("addOrUpdateTaints") or ())
     dropped = {(taint["key"], taint["effect"]) for taint in [*(taints.get("removeTaints") or ()), *added]}
     kept = [taint for taint in group["taints"] if (taint["key"], taint["effect"]) not in dropped]
-    scaling = _scaling({**group["scalingConfig"], **(request.get("scalingConfig") or {})})
+    scaling = _scaling({**eks_scaling.sizes(eks, group), **(request.get("scalingConfig") or {})})
     changed = {
         "labels": _labels(new_labels),
         "taints": _taints([*kept, *added]),
@@ -258,7 +259,7 @@ def update_nodegroup_config(eks: Eks, request: Request) -> Description:
         "modifiedAt": now(),
     }
     group |= changed
-    eks_scaling.resize(eks, group)
+    eks_scaling.resize(eks, group, scaling)
     cluster = eks.cluster(request)
     return cluster.updated("ConfigUpdate", request.get("scalingConfig") or {}, nodegroupName=group["nodegroupName"])
 

@@ -88,9 +88,15 @@ def create(eks: Eks, nodegroup: Description, template: Template | None) -> str:
     return name
 
 
-def resize(eks: Eks, nodegroup: Description) -> None:
-    """Give the Auto Scaling group the sizes of the node group."""
-    group, sizes = _group(eks, nodegroup), nodegroup["scalingConfig"]
+def sizes(eks: Eks, nodegroup: Description) -> Description:
+    """The sizes as they are now: whoever scales, the autoscaler or a schedule, changes the Auto Scaling group."""
+    group = _group(eks, nodegroup)
+    return {"minSize": group.min_size, "maxSize": group.max_size, "desiredSize": group.desired_capacity}
+
+
+def resize(eks: Eks, nodegroup: Description, sizes: Description) -> None:
+    """Give the Auto Scaling group these sizes."""
+    group = _group(eks, nodegroup)
     group.min_size, group.max_size = sizes["minSize"], sizes["maxSize"]
     group.desired_capacity = sizes["desiredSize"]
 
