@@ -5,10 +5,10 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test lint format bench lock clean
+.PHONY: help setup tools demo test verify-aws lint format bench lock clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: ## virtual environment and packages, from requirements.lock
 	@tools/setup.sh
@@ -21,6 +21,9 @@ demo: setup ## rehearse the platform, train on it, interrupt the training, resum
 
 test: tools ## unit, rehearsal and trainer tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+verify-aws: setup ## read-only: does ENV=dev stand in your AWS account as it does in a rehearsal
+	@$(BIN)/python tests/standing/verify.py "$(ENV)"
 
 lint: setup ## format, lint, types, import direction
 	@$(BIN)/ruff format --check .

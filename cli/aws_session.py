@@ -22,6 +22,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as NoConnectionError,
 )
+from botocore.parsers import ResponseParserError
 
 
 class AccountError(Exception):
@@ -85,5 +86,5 @@ def told() -> Generator[None]:
         if error["Code"] in ("ExpiredToken", "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure"):
             raise AccountError(f"AWS does not take these credentials ({error['Code']}): log in again") from None
         raise RefusedByAwsError(f"{refused.operation_name}: {error['Code']}: {error.get('Message', '')}") from None
-    except BotoCoreError as failed:
+    except (BotoCoreError, ResponseParserError) as failed:
         raise RefusedByAwsError(str(failed)) from None

@@ -68,9 +68,10 @@ ADDON_VERSIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         ),
     }
 )
-"""Builds by Kubernetes version. Source: kube-proxy 1.34 from the EKS user guide; the others from public programs that
-run them (secondary), read 2026-11. The FSx driver's are upstream releases with EKS's first build number.
-`aws eks describe-addon-versions --kubernetes-version 1.35` lists what EKS has today."""
+"""Builds by Kubernetes version. Source: public programs that run them (secondary), gathered by their authors in
+2026-11 and not looked up again since; kube-proxy 1.34 as the EKS user guide has it. The FSx driver's are upstream
+releases with EKS's first build number. `aws eks describe-addon-versions --kubernetes-version 1.35` lists what EKS
+has today."""
 
 CPU_NODES: Mapping[str, str] = MappingProxyType({"trainyard.dev/pool": "cpu"})
 """Where controllers run: the label that `cpu_group` puts on its nodes."""
@@ -86,7 +87,8 @@ _SERVICE_ACCOUNTS = MappingProxyType(
 _MANAGED_POLICIES = MappingProxyType(
     {"vpc-cni": "AmazonEKS_CNI_Policy", "aws-ebs-csi-driver": "AmazonEBSCSIDriverPolicyV2"}
 )
-"""V2 limits the driver to volumes with its own tags. Source: AWS managed policy reference, read 2026-11."""
+"""V2 limits the driver to volumes with its own tags. From memory of the AWS managed policy reference;
+unverified."""
 
 # GPU nodes are tainted; what mounts a pod's volumes has to run there as well.
 _EVERYWHERE = [{"operator": "Exists"}]

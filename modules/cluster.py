@@ -40,7 +40,8 @@ AccessPolicy: TypeAlias = Literal[
     "AmazonEKSEditPolicy",
     "AmazonEKSViewPolicy",
 ]
-"""What EKS grants ready-made. Source: EKS user guide, "Review access policy permissions", read 2026-11."""
+"""What EKS grants ready-made. Source: EKS user guide, "Review access policy permissions", as its author had
+it; a copy looked up in 2026-11 confirms AmazonEKSAdminPolicy and AmazonEKSClusterAdminPolicy."""
 
 CONTROL_PLANE_LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 NODE_POLICIES = ("AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly")

@@ -1,5 +1,3 @@
-# LEAD 05:56: these six modules are the ones of helper WORKLOADS. Helper WORKLOADS-2: do not overwrite them; write docs/modules pages and
-# tests/local/kubernetes/test_workload_manifests.py against this API. Helper WORKLOADS: write tests/modules/test_*.py; leave policies to PREFLIGHT.
 """The cluster autoscaler: it makes nodes for pods that wait, from zero, and takes away those that nobody uses.
 
     ClusterAutoscaler(
@@ -207,7 +205,7 @@ class ClusterAutoscaler(pulumi.ComponentResource):
         whole = kubernetes.rbac.v1.ClusterRole(
             name,
             metadata={"name": "trainyard-cluster-autoscaler", "labels": self._labels},
-            rules=[dict(rule) for rule in _CLUSTER_RULES],
+            rules=_CLUSTER_RULES,
             opts=child,
         )
         kubernetes.rbac.v1.ClusterRoleBinding(
@@ -218,7 +216,7 @@ class ClusterAutoscaler(pulumi.ComponentResource):
             opts=child,
         )
         own = kubernetes.rbac.v1.Role(
-            name, metadata=self._metadata("cluster-autoscaler"), rules=[dict(rule) for rule in _OWN_RULES], opts=child
+            name, metadata=self._metadata("cluster-autoscaler"), rules=_OWN_RULES, opts=child
         )
         kubernetes.rbac.v1.RoleBinding(
             name,

@@ -36,7 +36,8 @@ WITH_POLICIES = frozenset(
         "sts",
     }
 )
-"""Services whose endpoints take a policy. Source: AWS PrivateLink guide, "AWS services that integrate", 2026-11."""
+"""Services whose endpoints take a policy. From memory of the AWS PrivateLink guide, "AWS services that
+integrate"; unverified (a search in 2026-11 found no copy of its table)."""
 
 _OWN_RESOURCES_ONLY = frozenset({"kms", "secretsmanager", "sns", "sqs"})
 """Services through which our own credentials could carry data to another account's queue, topic, secret or key."""

@@ -37,10 +37,12 @@ from trainyard.modules.lustre_security import LustreSecurity
 Throughput: TypeAlias = Literal[125, 250, 500, 1000]
 
 SMALLEST_GIB, STEP_GIB = 1200, 2400
-"""PERSISTENT_2 on SSD takes 1200 GiB or a multiple of 2400. Source: FSx API reference, CreateFileSystem, 2026-11."""
+"""PERSISTENT_2 on SSD takes 1200 GiB or a multiple of 2400. Source: FSx API, CreateFileSystem, StorageCapacity,
+in the service model of botocore 1.44.5."""
 
 EFA_STEP_GIB: Mapping[int, int] = {125: 38_400, 250: 19_200, 500: 9_600, 1000: 4_800}
-"""Smallest size and step with EFA, by MB/s per TiB. Source: FSx for Lustre guide, EFA-enabled file systems, 2026-11."""
+"""Smallest size and step with EFA, by MB/s per TiB. From memory of the FSx for Lustre guide, "EFA-enabled file
+systems"; unverified: neither the service model nor a copy of the guide's table was found in 2026-11."""
 
 MOST_LINKS = 8
 LONGEST_RETENTION_DAYS = 90

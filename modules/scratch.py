@@ -1,5 +1,3 @@
-# LEAD 05:56: these six modules are the ones of helper WORKLOADS. Helper WORKLOADS-2: do not overwrite them; write docs/modules pages and
-# tests/local/kubernetes/test_workload_manifests.py against this API. Helper WORKLOADS: write tests/modules/test_*.py; leave policies to PREFLIGHT.
 """A storage class on fast EBS volumes, for jobs of one node whose working files must outlive a pod.
 
     scratch = Scratch(

@@ -1,5 +1,3 @@
-# LEAD 05:56: these six modules are the ones of helper WORKLOADS. Helper WORKLOADS-2: do not overwrite them; write docs/modules pages and
-# tests/local/kubernetes/test_workload_manifests.py against this API. Helper WORKLOADS: write tests/modules/test_*.py; leave policies to PREFLIGHT.
 """A team's namespace: what its pods may be, how much they may ask for, and whom they may talk to.
 
     TeamNamespace(
@@ -70,7 +68,7 @@ class TeamNamespaceArgs:
         memory_gib: memory likewise, requests and limits.
         vpc_cidr: where the interface endpoints of AWS stand.
         pod_security: what the namespace enforces; it warns about everything that is not `restricted`.
-        pod_security_version: the Kubernetes version whose rules are meant, so that an upgrade changes nothing by itself.
+        pod_security_version: the Kubernetes version whose rules are meant: an upgrade changes nothing by itself.
         efa_quota: EFA interfaces together. None: what the GPUs may bring, 4 for each.
         pods: pods at a time.
         largest_pod_memory_gib: the most one pod may have.

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
+NO_ANSWER = (ClientError, BotoCoreError, ResponseParserError)
+"""What a call that gave no answer raises."""
 
 
 class Verdict(StrEnum):
@@ -29,8 +33,8 @@ class Finding:
     remedy: str = ""
 
 
-def reason(refused: ClientError | BotoCoreError) -> str:
+def reason(refused: Exception) -> str:
     """Why a call gave no answer, in a word where AWS has one."""
     if isinstance(refused, ClientError):
         return refused.response["Error"]["Code"]
-    return "no answer that could be read" if "parse" in str(refused) else str(refused)
+    return "no answer that can be read" if isinstance(refused, ResponseParserError) else str(refused)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from trainyard.cli.aws_session import Account
-from trainyard.cli.doctor.finding import Finding, Verdict, reason
+from trainyard.cli.doctor.finding import NO_ANSWER, Finding, Verdict, reason
 from trainyard.stacks.settings import Settings
 
 SERVICE_LINKED_ROLES = {
@@ -119,7 +119,7 @@ def people(account: Account, settings: Settings) -> Iterator[Finding]:
     try:
         pages = account.client("iam").get_paginator("list_roles").paginate(PathPrefix=SSO_PATH)
         there = [role["Arn"] for page in pages for role in page["Roles"]]
-    except (ClientError, BotoCoreError) as refused:
+    except NO_ANSWER as refused:
         for name in sets:
             yield Finding("access", name, Verdict.UNKNOWN, f"asking gave {reason(refused)}", "allow iam:ListRoles")
         return
@@ -155,7 +155,7 @@ def _roles(account: Account, arns: list[str]) -> Iterator[Finding]:
             continue  # the account itself: it is there
         try:
             found = iam.get_role(RoleName=name)["Role"] if kind == "role" else iam.get_user(UserName=name)["User"]
-        except (ClientError, BotoCoreError) as refused:
+        except NO_ANSWER as refused:
             absent = reason(refused) == "NoSuchEntity"
             yield Finding(
                 "access",
@@ -183,7 +183,7 @@ def trail(account: Account, settings: Settings) -> Iterator[Finding]:
         return
     try:
         trails = account.client("cloudtrail").describe_trails(includeShadowTrails=True)["trailList"]
-    except (ClientError, BotoCoreError) as refused:
+    except NO_ANSWER as refused:
         yield Finding("trail", "CloudTrail", Verdict.UNKNOWN, f"asking gave {reason(refused)}")
         return
     recording = [one for one in trails if one.get("IsMultiRegionTrail") or one.get("HomeRegion") == "us-east-1"]
@@ -206,7 +206,7 @@ def permissions(account: Account, _: Settings) -> Iterator[Finding]:
         answer = account.client("iam").simulate_principal_policy(
             PolicySourceArn=principal, ActionNames=list(NEEDED_ACTIONS)
         )
-    except (ClientError, BotoCoreError) as refused:
+    except NO_ANSWER as refused:
         yield Finding(
             "permissions",
             principal,

@@ -1,7 +1,8 @@
 """Service quotas against what the environment may grow to.
 
-Quota codes: docs/quotas.md of gruntwork-io/terraform-aws-utilities and the lists of the awslabs and skypilot projects,
-read 2026-11. AWS's own default for GPU families is 0 in a new account.
+Quota codes: public tables of Service Quotas (secondary). Looked up in 2026-11: P4 and P5 spot, G spot, on-demand P,
+Lustre Persistent_2, network interfaces, VPCs. The others are their author's, unverified. AWS's own default for GPU
+families is 0 in a new account.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from trainyard.cli.aws_session import Account
-from trainyard.cli.doctor.finding import Finding, Verdict, reason
+from trainyard.cli.doctor.finding import NO_ANSWER, Finding, Verdict, reason
 from trainyard.modules.instance_types import INSTANCE_TYPES
 from trainyard.stacks.settings import Settings
 
@@ -109,7 +108,7 @@ def check(account: Account, settings: Settings) -> Iterator[Finding]:
         subject = f"{quota.name} ({quota.service} {quota.code})"
         try:
             value = client.get_service_quota(ServiceCode=quota.service, QuotaCode=quota.code)["Quota"]["Value"]
-        except (ClientError, BotoCoreError) as refused:
+        except NO_ANSWER as refused:
             yield Finding(
                 CHECK,
                 subject,

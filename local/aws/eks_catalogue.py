@@ -37,7 +37,7 @@ KUBERNETES_VERSIONS = {
         KubernetesVersion("1.35", date(2026, 1, 28), date(2027, 3, 27), date(2028, 3, 27), "eks.3", "1.35.0-20260129"),
     )
 }
-"""Source: endoflife.date/amazon-eks (secondary), read 2026-11, as of 2026-02; the EKS user guide has newer ones.
+"""Source: endoflife.date/amazon-eks as of 2026-02 (secondary), as its author had it, not looked up again since.
 The dates in node releases are examples of the form, not a list of AMIs."""
 
 DEFAULT_KUBERNETES_VERSION = "1.35"
@@ -69,8 +69,8 @@ ADDONS = {
     "metrics-server": AddonRange((0, 7), (0, 9), "v0.8.0-eksbuild.5"),
     "snapshot-controller": AddonRange((8, 0), (8, 9), "v8.3.0-eksbuild.1"),
 }
-"""Source: EKS user guide, "AWS add-ons", and version tables of public Terraform code, read 2026-11 (secondary: the
-names are certain, the builds are examples of the form)."""
+"""From memory of the EKS user guide, "AWS add-ons", and of public Terraform code; unverified: the builds are examples
+of the form."""
 
 ACCESS_POLICIES = (
     "AmazonEKSAdminPolicy",
@@ -90,7 +90,8 @@ ACCESS_POLICIES = (
     "AmazonEKSSecretReaderPolicy",
     "AmazonEKSViewPolicy",
 )
-"""Source: EKS user guide, "Review access policy permissions", read 2026-11."""
+"""From memory of the EKS user guide, "Review access policy permissions". Looked up in 2026-11: AmazonEKSAdminPolicy and
+AmazonEKSClusterAdminPolicy (a copy of it), AmazonEKSSecretReaderPolicy (public Terraform code); the rest unverified."""
 
 _FORM = re.compile(r"v(\d+)\.(\d+)\.\d+-eksbuild\.\d+\Z")
 

@@ -1,7 +1,8 @@
 """What FSx for Lustre takes and refuses: sizes, throughput, EFA, security groups. Pure functions of a request.
 
-Sources: FSx API reference (CreateFileSystem, UpdateFileSystem) and FSx for Lustre user guide ("Managing storage
-capacity", "EFA-enabled file systems", "Limit access with Amazon VPC", "Working with backups"), read in 2026-11.
+Sources: sizes from the FSx service model of botocore 1.44.5 (CreateFileSystem, StorageCapacity), throughput from the
+FSx for Lustre guide, "Managing throughput capacity" (a copy, looked up 2026-11). From memory of that guide, unverified:
+EFA's sizes, metadata IOPS, security groups, backups.
 """
 
 from __future__ import annotations

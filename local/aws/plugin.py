@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent import futures
 from typing import Any
 
@@ -143,11 +143,17 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def Update(self, request: Any, context: grpc.ServicerContext) -> Any:
         news, old_inputs, olds = from_struct(request.news), from_struct(request.old_inputs), from_struct(request.olds)
         secret = secret_properties(request.news)
+
+        def update() -> Any:
+            provider, kind = self._working(), _type_of(request.urn)
+            if request.ignoreChanges and not request.preview:
+                found = provider.read(kind, request.id, olds, old_inputs)
+                _keep_ignored(request.ignoreChanges, news, found[2] if found else {})
+            return provider.update(kind, request.id, news, old_inputs, olds, preview=request.preview)
+
         outputs = self._guard(
             context,
-            lambda: self._working().update(
-                _type_of(request.urn), request.id, news, old_inputs, olds, preview=request.preview
-            ),
+            update,
             f"updating {_called(request.urn)}",
             secret,
         )
@@ -247,6 +253,17 @@ def main() -> None:
     stdout.write(f"{port}\n")
     stdout.flush()
     server.wait_for_termination()
+
+
+def _keep_ignored(paths: Iterable[str], news: dict[str, Any], found: Mapping[str, Any]) -> None:
+    """What the program does not follow stays as the account has it now, whatever else is changed."""
+    for path in paths:
+        *above, last = path.split(".")
+        wanted, there = news, found
+        for name in above:
+            wanted, there = (one.get(name) if isinstance(one, Mapping) else None for one in (wanted, there))
+        if isinstance(wanted, dict) and isinstance(there, Mapping) and last in wanted and last in there:
+            wanted[last] = there[last]
 
 
 if __name__ == "__main__":

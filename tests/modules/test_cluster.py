@@ -189,5 +189,5 @@ def test_wrong_grants_are_refused(changes: dict[str, Any], message: str) -> None
 
 def test_a_permission_set_without_a_role_is_refused() -> None:
     assert _only_role("Ml", [SSO]) == SSO
-    with pytest.raises(ValueError, match="assign it to a group"):
+    with pytest.raises(pulumi.RunError, match="assign it to a group"):
         _only_role("Ml", [])

@@ -19,7 +19,8 @@ _NAMES = {
     "spot": "EC2Spot",
     "spotfleet": "EC2SpotFleet",
 }
-"""Source: the user guides of EKS, FSx and EC2 on service-linked roles, read 2026-11."""
+"""Source: AmazonEKS and AmazonFSx as public IAM policies name them (secondary, looked up 2026-11); the others
+from memory of the EKS and EC2 user guides, unverified."""
 
 
 class _IamError(ServiceException):

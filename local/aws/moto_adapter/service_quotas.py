@@ -20,11 +20,14 @@ NEW_ACCOUNT: Mapping[tuple[str, str], tuple[str, float]] = MappingProxyType(
         ("ec2", "L-3819A6DF"): ("All G and VT Spot Instance Requests", 0),
         ("ec2", "L-34B43A08"): ("All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", 5),
         ("ec2", "L-0263D0A3"): ("EC2-VPC Elastic IPs", 5),
+        ("vpc", "L-F678F1CE"): ("VPCs per Region", 5),
+        ("vpc", "L-DF5E4CA3"): ("Network interfaces per Region", 5000),
         ("eks", "L-1194D53C"): ("Clusters", 100),
         ("fsx", "L-8F1B9C74"): ("Lustre Persistent_2 storage capacity (GiB)", 100_800),
     }
 )
-"""Source: the default values in the user guides of EC2, EKS and FSx, read 2026-11 (secondary; accounts differ)."""
+"""Codes of P5 spot, FSx and VPC, and the defaults of FSx and VPC: public tables of Service Quotas (secondary, looked up
+2026-11). The other defaults from memory of the user guides, unverified; accounts differ."""
 
 
 def require_expected() -> None:
