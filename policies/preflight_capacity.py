@@ -25,7 +25,7 @@ _ADDONS = frozenset({"aws:eks/addon:Addon"})
 MOST_BLOCK_NODES = 64
 """Instances of one Capacity Block. Source: EC2 user guide, "Capacity Blocks for ML", read 2026-11."""
 MOST_GROUP_NODES = 450
-"""Nodes of one managed node group. Source: EKS user guide, "View and manage Amazon EKS service quotas", read 2026-11."""
+"""Nodes of one managed node group. Source: EKS user guide, "Amazon EKS service quotas", read 2026-11."""
 
 _AGENT = "eks-node-monitoring-agent"
 _GPU_TAINT = "nvidia.com/gpu"
@@ -77,7 +77,7 @@ def _region(resource: Resource) -> str | None:
     controls={"EKS user guide": ("Capacity Blocks", "Managed node group capacity types"), **_AVAILABLE},
     why="Where they disagree EKS refuses the group, or EC2 the instances: after minutes, or when the block starts.",
     remedy="""
-GpuGroupArgs(capacity=CapacityBlock("cr-...", starts_at, ends_at, nodes=4), subnet_ids=[zone_of_the_block], maximum_nodes=4)
+GpuGroupArgs(capacity=CapacityBlock("cr-...", starts_at, ends_at, nodes=4), subnet_ids=[subnet], maximum_nodes=4)
 """,
 )
 def as_bought(group: Resource, graph: Graph) -> Iterator[Finding]:
@@ -146,7 +146,7 @@ def _empties(schedule: Resource, group: Resource, graph: Graph) -> bool | None:
     name, desired = schedule["autoscalingGroupName"], schedule["desiredCapacity"]
     if desired.raw is not UNKNOWN and desired.raw != 0:
         return False
-    names = {value.raw for value in group_names(group)}
+    names = [value.raw for value in group_names(group)]
     if isinstance(name.raw, str) and names and UNKNOWN not in names:
         belongs: bool | None = name.raw in names
     else:

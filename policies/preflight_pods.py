@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -29,6 +29,8 @@ _POD_SPECS: Mapping[str, tuple[str, ...]] = {
         for kind in ("batch/v1:Job", "apps/v1:Deployment", "apps/v1:DaemonSet", "apps/v1:StatefulSet")
     },
 }
+
+_TOKENS = {token.rpartition(":")[2]: token for token in _POD_SPECS}
 
 
 @dataclass(frozen=True)
@@ -74,20 +76,14 @@ def _pods(resource: Resource) -> Iterator[_Pod]:
     for text in _texts(resource):
         for manifest in _manifests(text):
             value = Value(manifest, text.path, text.urn)
-            value = value["spec"]["template"]["spec"] if "template" in (manifest.get("spec") or {}) else value["spec"]
+            for step in _POD_SPECS[_TOKENS[manifest["kind"]]]:
+                value = value[step]
             yield _Pod(value, hint, text)
 
 
-def _annotation(resource: Resource) -> Value | None:
-    metadata = resource["metadata"]
-    if not isinstance(metadata.raw, dict) or not isinstance(metadata["annotations"].raw, dict):
-        return metadata if metadata.raw is UNKNOWN or UNKNOWN in _values(metadata.raw) else None
-    found = metadata["annotations"][_TYPE_KEYS[1]]
-    return found if found.present else None
-
-
-def _values(raw: Any) -> list[Any]:
-    return list(raw.values()) if isinstance(raw, dict) else []
+def _annotation(resource: Resource) -> Value:
+    """The type that a ConfigMap says its jobs run on, where it says so."""
+    return resource["metadata"]["annotations"][_TYPE_KEYS[1]]
 
 
 def _texts(resource: Resource) -> Iterator[Value]:
@@ -120,8 +116,7 @@ def _manifests(text: Value) -> list[dict[str, Any]]:
         documents = list(yaml.safe_load_all(text.raw))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UnverifiedError(text, f"this speaks of GPUs and is no YAML: {type(error).__name__}") from error
-    kinds = {token.rpartition(":")[2] for token in _POD_SPECS}
-    return [one for one in documents if isinstance(one, dict) and one.get("kind") in kinds]
+    return [one for one in documents if isinstance(one, dict) and one.get("kind") in list(_TOKENS)]
 
 
 def _judge(container: Value, pod: _Pod, graph: Graph) -> Iterator[Finding]:
@@ -163,4 +158,4 @@ def _kind(pod: _Pod, graph: Graph) -> GpuType | None:
 
 
 def _selects(labels: Value, group: str) -> bool:
-    return labels.present and replace(labels[_GROUP_KEY]).text() == group
+    return labels.present and labels[_GROUP_KEY].text() == group

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from trainyard.policies import encryption, public_access, regions, tags, transport
+from trainyard.policies import (
+    encryption,
+    preflight_capacity,
+    preflight_placement,
+    preflight_pods,
+    preflight_storage,
+    public_access,
+    regions,
+    tags,
+    transport,
+)
 from trainyard.policies.rule import Rule
 
-SUBJECTS = (regions, encryption, transport, public_access, tags)
+SUBJECTS = (
+    regions,
+    encryption,
+    transport,
+    public_access,
+    tags,
+    preflight_placement,
+    preflight_capacity,
+    preflight_storage,
+    preflight_pods,
+)
 
 
 def rules_in(*modules: ModuleType) -> tuple[Rule, ...]:

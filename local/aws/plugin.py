@@ -148,7 +148,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             provider, kind = self._working(), _type_of(request.urn)
             if request.ignoreChanges and not request.preview:
                 found = provider.read(kind, request.id, olds, old_inputs)
-                _keep_ignored(request.ignoreChanges, news, found[2] if found else {})
+                _keep_ignored(request.ignoreChanges, news, old_inputs, found[2] if found else {})
             return provider.update(kind, request.id, news, old_inputs, olds, preview=request.preview)
 
         outputs = self._guard(
@@ -255,10 +255,19 @@ def main() -> None:
     server.wait_for_termination()
 
 
-def _keep_ignored(paths: Iterable[str], news: dict[str, Any], found: Mapping[str, Any]) -> None:
-    """What the program does not follow stays as the account has it now, whatever else is changed."""
+def _keep_ignored(
+    paths: Iterable[str], news: dict[str, Any], old_inputs: Mapping[str, Any], found: Mapping[str, Any]
+) -> None:
+    """What the program does not follow stays as the account has it, unless the property it is a part of changes.
+
+    Then the official provider sends that property whole, and with it the value that the state remembers. A refresh
+    beforehand brings the state up to date.
+    """
     for path in paths:
         *above, last = path.split(".")
+        top = path.partition(".")[0]
+        if above and news.get(top) != old_inputs.get(top):
+            continue
         wanted, there = news, found
         for name in above:
             wanted, there = (one.get(name) if isinstance(one, Mapping) else None for one in (wanted, there))

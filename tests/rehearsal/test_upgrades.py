@@ -181,8 +181,10 @@ def test_another_kubernetes_version_takes_addons_and_nodes_along(platform):
     _unforced_version_update(platform.new_updates())
 
 
-def test_a_label_is_given_without_setting_the_size_back(platform):
+def test_other_bounds_after_a_refresh_do_not_set_the_size_back(platform):
+    """The provider sends the three sizes together, the desired one as the state remembers it."""
     platform.new_updates()
+    platform.rehearsal.engine().run("refresh")
 
     changed = platform.up(lambda settings: _group(settings).update(maximum_nodes=6))
 
