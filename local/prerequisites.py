@@ -38,7 +38,10 @@ def provide(endpoint: str, values: Mapping[str, Any]) -> dict[str, Any]:
         )
 
     access = values.get("trainyard:access") or {}
-    for permission_set in sorted({*access.get("administrators", ()), *access.get("viewers", ())}):
+    named = {*access.get("administrators", ()), *access.get("viewers", ())}
+    for team in values.get("trainyard:teams") or ():
+        named.update(team.get("people", ()))
+    for permission_set in sorted(named):
         if not permission_set.startswith("arn:"):
             _sso_role(client("iam"), permission_set)
     used = copy.deepcopy(dict(values))

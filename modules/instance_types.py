@@ -4,9 +4,8 @@
     kind.efa_interfaces                      # 32, which a training pod has to request in full
     network_interfaces(kind)                 # what its launch template has to say
 
-Sources, read 2026-11: EC2 DescribeInstanceTypes as botocore's users publish it (moto 5.2.5, its instance type data), and
-for EFA the EC2 user guide, "EFA-supported instance types". Speeds are the EC2 product pages'. A correction belongs here
-and nowhere else.
+Sources, read 2026-11: what EC2's DescribeInstanceTypes says, as moto 5.2.5 has it in its data; EFA layouts as told in
+terraform-aws-eks #3653 and aws-parallelcluster #7262. A correction belongs here and nowhere else.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def job_template(shape: JobShape) -> str:
 class _Plain(yaml.SafeDumper):
     """Writes what stands twice twice: anchors are hard to read."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (the base class names it)
         return True
 
 

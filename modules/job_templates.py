@@ -23,6 +23,7 @@ from datetime import datetime
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from trainyard.modules.gpu_capacity import DRAINED_BEFORE_END
 from trainyard.modules.job_manifest import GROUP_LABEL, TEAM_LABEL, ClaimMount, JobShape, job_template
 
 TEMPLATE_LABEL = "trainyard.dev/job-template"
@@ -39,7 +40,7 @@ class JobGroup:
         instance_type: from `instance_types`.
         maximum_nodes: how many it may have.
         spot: whether its nodes go at two minutes' notice.
-        ends_at: when a Capacity Block's nodes begin to go (`gpu_capacity.DRAINED_BEFORE_END` before its end).
+        ends_at: when its Capacity Block ends, with a time zone. Jobs end before its nodes are drained.
     """
 
     name: str
@@ -87,7 +88,7 @@ class JobTemplatesArgs:
             maximum_nodes=group.maximum_nodes,
             service_account=self.service_account,
             spot=group.spot,
-            ends_at=group.ends_at,
+            ends_at=group.ends_at - DRAINED_BEFORE_END if group.ends_at else None,
             claims=tuple(self.claims),
         )
 

@@ -18,7 +18,7 @@ from trainyard.modules.instance_types import instance_type
 from trainyard.modules.lustre import Lustre, LustreArgs, LustreLink
 from trainyard.stacks.data import RUN_PREFIX, DataLayer
 from trainyard.stacks.prices import hourly_usd
-from trainyard.stacks.settings import GpuGroupSettings, Settings
+from trainyard.stacks.settings import GpuGroupSettings, Settings, TeamSettings
 
 
 @dataclass(frozen=True)
@@ -170,17 +170,35 @@ def cluster(settings: Settings, data: DataLayer, aws_provider: aws.Provider) -> 
     )
 
 
+def people_group(team: TeamSettings) -> str:
+    """The Kubernetes group of a team's people; the team's namespace says what it may do there."""
+    return f"trainyard:{team.name}"
+
+
 def _people(settings: Settings, in_aws: pulumi.ResourceOptions) -> list[AccessGrant]:
     """An entry for each role of single sign-on, named by its permission set or by its ARN."""
-    grants = []
-    for policy, principals in (
-        ("AmazonEKSClusterAdminPolicy", settings.access.administrators),
-        ("AmazonEKSAdminViewPolicy", settings.access.viewers),
-    ):
-        for principal in principals:
-            arn = principal if principal.startswith("arn:") else sso_role_arn(principal, _invoke(in_aws))
-            grants.append(AccessGrant(principal.rpartition("/")[2], arn, policy))
-    return grants
+    invoke = _invoke(in_aws)
+
+    def arn(principal: str) -> pulumi.Input[str]:
+        return principal if principal.startswith("arn:") else sso_role_arn(principal, invoke)
+
+    grants = [
+        AccessGrant(principal.rpartition("/")[2], arn(principal), policy)
+        for policy, principals in (
+            ("AmazonEKSClusterAdminPolicy", settings.access.administrators),
+            ("AmazonEKSAdminViewPolicy", settings.access.viewers),
+        )
+        for principal in principals
+    ]
+    # One role may be in several teams, and a principal has one entry.
+    teams: dict[str, list[str]] = {}
+    for team in settings.teams:
+        for principal in team.people:
+            teams.setdefault(principal, []).append(people_group(team))
+    return grants + [
+        AccessGrant(principal.rpartition("/")[2], arn(principal), kubernetes_groups=groups)
+        for principal, groups in teams.items()
+    ]
 
 
 def _invoke(in_aws: pulumi.ResourceOptions) -> pulumi.InvokeOptions:

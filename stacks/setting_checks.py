@@ -330,6 +330,21 @@ def _names_are_unique(settings: Settings) -> Iterator[Problem]:
             yield f"teams[{index}].name", f"{team.name} won't do. Kubernetes has a namespace of that name itself."
 
 
+def _people_enter_once(settings: Settings) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    named = [("access.administrators", settings.access.administrators), ("access.viewers", settings.access.viewers)]
+    everyone = {principal for team in settings.teams for principal in team.people}
+    for path, principals in (*named, ("teams", sorted(everyone))):
+        for principal in principals:
+            if principal in seen:
+                yield (
+                    path,
+                    f"{principal} won't do. {seen[principal]} names it too, and EKS has one entry for a role; name "
+                    "another role in one of the two.",
+                )
+            seen[principal] = path
+
+
 def _quotas_fit(settings: Settings) -> Iterator[Problem]:
     there = sum(INSTANCE_TYPES[group.instance_type].gpus * group.maximum_nodes for group in settings.gpu_groups)
     for index, team in enumerate(settings.teams):
@@ -352,6 +367,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     _lustre_fits,
     _versions_are_known,
     _names_are_unique,
+    _people_enter_once,
     _quotas_fit,
 )
 

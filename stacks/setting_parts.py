@@ -248,9 +248,26 @@ class TeamSettings(Part):
 
     name: Name = Field(description="Name of the team, and of its namespace", examples=["vision"])
     gpu_quota: int = Field(strict=True, ge=0, description="GPUs its pods may ask for together", examples=[16])
-    cpu_quota: int = Field(default=512, strict=True, ge=1, description="CPUs its pods may ask for together")
-    memory_gib: int = Field(default=4096, strict=True, ge=1, description="Memory its pods may ask for together")
+    cpu_quota: int | None = Field(
+        default=None, strict=True, ge=1, description="CPUs its pods may ask for together; left out, 24 for each GPU"
+    )
+    memory_gib: int | None = Field(
+        default=None, strict=True, ge=1, description="Memory its pods may ask for; left out, 256 GiB for each GPU"
+    )
+    people: tuple[str, ...] = Field(
+        default=(), description="Who works in its namespace, by role ARN or permission set", examples=[["Vision"]]
+    )
     pod_security: PodSecurity = Field(default="restricted", description="Pod Security level of its namespace")
+
+    @property
+    def cpus(self) -> int:
+        """The quota: by default what the largest GPU nodes bring, and some for work without GPUs."""
+        return self.cpu_quota or 64 + 24 * self.gpu_quota
+
+    @property
+    def memory(self) -> int:
+        """In GiB, likewise."""
+        return self.memory_gib or 256 + 256 * self.gpu_quota
 
 
 class ScratchSettings(Part):

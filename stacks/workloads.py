@@ -17,7 +17,7 @@ from trainyard.modules.pod_identity import PodIdentity, PodIdentityArgs
 from trainyard.modules.scratch import Scratch, ScratchArgs
 from trainyard.modules.shared_volumes import LUSTRE, BucketVolume, LustreVolume, SharedVolumes, SharedVolumesArgs
 from trainyard.modules.team_namespace import TeamNamespace, TeamNamespaceArgs
-from trainyard.stacks.cluster import ClusterLayer
+from trainyard.stacks.cluster import ClusterLayer, people_group
 from trainyard.stacks.data import RUN_PREFIX, TRAINER, DataLayer
 from trainyard.stacks.settings import Settings, TeamSettings
 
@@ -79,12 +79,13 @@ def workloads(settings: Settings, data: DataLayer, cluster: ClusterLayer, aws_pr
             TeamNamespaceArgs(
                 team=team.name,
                 gpu_quota=team.gpu_quota,
-                cpu_quota=team.cpu_quota,
-                memory_gib=team.memory_gib,
+                cpu_quota=team.cpus,
+                memory_gib=team.memory,
                 vpc_cidr=data.vpc_cidr,
                 pod_security=team.pod_security,
                 pod_security_version=pod_security_version,
                 service_account=TRAINER,
+                people_group=people_group(team),
             ),
             in_cluster,
         )

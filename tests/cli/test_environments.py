@@ -62,7 +62,7 @@ def test_a_change_that_cannot_be_made_is_refused_in_words(assignment, said):
 
 
 def test_an_unknown_environment_is_answered_with_those_there_are():
-    with pytest.raises(SettingsError, match="'prod'; there are .*local"):
+    with pytest.raises(SettingsError, match=r"'prod'; there are .*local"):
         environment_file("prod", ROOT)
 
 

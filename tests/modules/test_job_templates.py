@@ -12,7 +12,7 @@ from trainyard.modules.job_templates import MANIFEST_KEY, JobGroup, JobTemplates
 
 CONFIG_MAP = "kubernetes:core/v1:ConfigMap"
 GROUPS = [
-    JobGroup("p5", "p5.48xlarge", 4, ends_at=datetime(2031, 1, 29, 10, 45, tzinfo=UTC)),
+    JobGroup("p5", "p5.48xlarge", 4, ends_at=datetime(2031, 1, 29, 11, 30, tzinfo=UTC)),
     JobGroup("g5", "g5.12xlarge", 8, spot=True),
 ]
 
@@ -44,7 +44,8 @@ def test_a_groups_template_renders_to_a_job_of_that_group(
     assert "/datasets" in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
 
 
-def test_a_capacity_blocks_end_is_in_its_template_alone(deployment: Deployment) -> None:
+def test_jobs_on_a_capacity_block_and_no_others_end_before_its_nodes_are_drained(deployment: Deployment) -> None:
+    """The block ends at 11:30, is drained at 10:45, and a pod takes ten minutes to save."""
     request, now = JobRequest("run", "r.test/t:1"), datetime(2031, 1, 29, 9, 45, tzinfo=UTC)
     ends = {}
     for group in ("p5", "g5"):

@@ -23,6 +23,7 @@ NOT_COMPONENTS = {
     "endpoint_policy",
     "gpu_capacity",
     "instance_types",
+    "job_manifest",
     "lustre_security",
     "node_config",
     "policy_document",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pulumi
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from trainyard.stacks.regions import REGIONS
 from trainyard.stacks.settings import EMPTY, Settings, SettingsError, parse_settings
@@ -28,6 +29,10 @@ GOOD: dict[str, Any] = {
     "protect_data": "true",
     "key_deletion_window_days": "14",
     "log_retention_days": "365",
+    "kubernetes": '{"private_access_cidrs": ["10.0.0.0/16"]}',
+    "gpu_groups": '[{"name": "p5", "instance_type": "p5.48xlarge", "zones": ["eu-north-1a"], "maximum_nodes": 4}]',
+    "teams": '[{"name": "vision", "gpu_quota": 16}]',
+    "budget": '{"monthly_limit_usd": 1000}',
 }
 
 
@@ -154,7 +159,9 @@ def test_a_wrong_region_does_not_make_its_zones_wrong_too() -> None:
 
 @pytest.mark.parametrize("region", REGIONS)
 def test_every_region_of_the_table_is_taken(region: str) -> None:
-    assert _parse(region=region, availability_zones=[f"{region}a", f"{region}b"]).region == region
+    zones = [f"{region}a", f"{region}b"]
+    alone = [{"name": "vision", "gpu_quota": 0}]
+    assert _parse(region=region, availability_zones=zones, gpu_groups=None, teams=alone).region == region
 
 
 def test_the_table_knows_the_law_of_the_uae_region() -> None:
@@ -166,8 +173,12 @@ PULUMI_TYPES = {str: "string", bool: "boolean", int: "integer", ipaddress.IPv4Ne
 
 
 def _pulumi_type(annotation: Any) -> str:
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        annotation = next(one for one in typing.get_args(annotation) if one is not type(None))
     if typing.get_origin(annotation) is tuple:
         return "array"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "object"
     if typing.get_origin(annotation) is typing.Literal:
         return PULUMI_TYPES[type(typing.get_args(annotation)[0])]
     return PULUMI_TYPES[annotation]
@@ -179,8 +190,9 @@ def test_pulumis_own_list_of_settings_is_the_same() -> None:
     for key, field in Settings.model_fields.items():
         assert declared[key]["description"] == field.description
         assert declared[key]["type"] == _pulumi_type(field.annotation)
-        assert (
-            declared[key]["default"] == field.default if not field.is_required() else declared[key]["default"] in EMPTY
+        assert declared[key]["default"] in EMPTY or declared[key]["default"] == field.default
+        assert (declared[key]["default"] in EMPTY) is (
+            field.is_required() or field.default is None or isinstance(field.default, BaseModel | tuple)
         )
 
 

@@ -57,6 +57,20 @@ def test_sigterm_on_any_rank_drops_the_step_begun_and_the_resumed_run_does_it_ex
     resumed_like_uninterrupted(run, uninterrupted, tensors_of)
 
 
+def test_a_scheduler_that_takes_0_for_the_end_is_given_its_own_status(new_run: Callable, monkeypatch) -> None:
+    """Kubernetes would never start the pods of an interrupted gang again that ended with 0."""
+    monkeypatch.setenv("TRAINER_PREEMPTED_EXIT_STATUS", "75")
+    run = new_run(training__steps=2000, checkpoint__interval_steps=5000)
+    gang = run.start(2)
+    run.wait_for_step(1)
+    gang.signal(0, signal.SIGTERM)
+    assert gang.wait(30) == [75, 75]
+    assert run.outcome["outcome"] == "preempted"
+
+    monkeypatch.setenv("TRAINER_PREEMPTED_EXIT_STATUS", "often")
+    assert new_run().start(1).wait(60) == [2]
+
+
 def test_evaluation_cut_short_is_done_by_the_resumed_run(new_run: Callable, write_tokens: Callable, tmp_path) -> None:
     (tmp_path / "tokens").mkdir()
     write_tokens(tmp_path / "tokens", {"train": (3_000,), "val": (30_000,)})

@@ -1,7 +1,8 @@
 """`python -m trainer`, alone or under torchrun: reads the settings, trains, turns the end into an exit code.
 
 0: finished, or preempted after saving (outcome.json says which). 1: the training failed. 2: a setting or a place must
-be put right first; one message from rank 0 says what.
+be put right first; one message from rank 0 says what. A scheduler that takes 0 for the end of the work sets
+TRAINER_PREEMPTED_EXIT_STATUS, 1 to 125, which then stands for "saved, start me again".
 """
 
 from __future__ import annotations
@@ -31,16 +32,24 @@ def main() -> int:
     )
     logging.getLogger("trainer").setLevel(logging.INFO)
     try:
+        preempted_status = _preempted_status()
         config = load_config(*_arguments())
         accumulation_steps(config.training, world_size)
         from trainer.loop import train  # torch takes seconds to import; a misspelt setting should not
 
-        train(config, notice)
+        outcome = train(config, notice)
     except UserError as error:
         return _end(rank, error, 2)
     except TrainingError as error:
         return _end(rank, error, 1)
-    return 0
+    return preempted_status if outcome.outcome == "preempted" else 0
+
+
+def _preempted_status() -> int:
+    said = os.environ.get("TRAINER_PREEMPTED_EXIT_STATUS", "0")
+    if not said.isdecimal() or int(said) > 125:
+        raise UserError(f"TRAINER_PREEMPTED_EXIT_STATUS is {said!r}: it may be 0 to 125")
+    return int(said)
 
 
 def _arguments() -> tuple[str, list[str]]:
