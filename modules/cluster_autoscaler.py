@@ -215,9 +215,7 @@ class ClusterAutoscaler(pulumi.ComponentResource):
             subjects=[subject],
             opts=child,
         )
-        own = kubernetes.rbac.v1.Role(
-            name, metadata=self._metadata("cluster-autoscaler"), rules=_OWN_RULES, opts=child
-        )
+        own = kubernetes.rbac.v1.Role(name, metadata=self._metadata("cluster-autoscaler"), rules=_OWN_RULES, opts=child)
         kubernetes.rbac.v1.RoleBinding(
             name,
             metadata=self._metadata("cluster-autoscaler"),

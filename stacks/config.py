@@ -75,9 +75,7 @@ def values_of_file(file: Path, namespace: str, stack: str) -> dict[str, Any]:
         raise SettingsError(
             stack,
             [
-                Problem(
-                    f"{prefix}{key}", f"It is encrypted in {file.name}. No setting is secret: write it plain."
-                )
+                Problem(f"{prefix}{key}", f"It is encrypted in {file.name}. No setting is secret: write it plain.")
                 for key in encrypted
             ],
         )
