@@ -14,6 +14,7 @@ from trainyard.local.aws.cloudformation import schema
 from trainyard.local.aws.row import Row
 from trainyard.local.aws.rows import file_for, rows
 from trainyard.local.aws.sdk import sdk_type
+from trainyard.local.paths import ROOT
 
 ROWS = sorted(rows().items())
 EACH_ROW = pytest.mark.parametrize("row", [row for _, row in ROWS], ids=[token for token, _ in ROWS])
@@ -90,6 +91,7 @@ def test_the_table_is_printed_as_markdown_and_as_json():
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     table = run()
+    assert (ROOT / "docs" / "emulated-types.md").read_text() == table, "the page is made by the command in its head"
     assert "| `aws:s3/bucket:Bucket` |" in table
     assert "deprecated by the SDK; use the resource of its own" in table
     entries = {entry["type"]: entry for entry in json.loads(run("--json"))}
