@@ -155,6 +155,7 @@ def _metadata(rule: Rule) -> dict[str, Any]:
     catalogue, ids = next(iter(rule.controls.items()))
     return {
         "name": rule.id,
+        "enforcement_level": EnforcementLevel.ADVISORY if rule.advice else EnforcementLevel.MANDATORY,
         "description": rule.title,
         "display_name": rule.title,
         "severity": SdkSeverity(rule.severity.value),

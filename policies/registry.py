@@ -7,6 +7,7 @@ from types import ModuleType
 from trainyard.policies import (
     encryption,
     preflight_capacity,
+    preflight_limits,
     preflight_placement,
     preflight_pods,
     preflight_storage,
@@ -27,6 +28,7 @@ SUBJECTS = (
     preflight_capacity,
     preflight_storage,
     preflight_pods,
+    preflight_limits,
 )
 
 

@@ -72,7 +72,8 @@ class Rule:
     """A check and all that a person needs to judge and mend what it finds.
 
     `controls` names the same demand in the catalogues that reviewers use, e.g. {"FSBP": ("S3.5",)}.
-    `remedy` is lines of program to write.
+    `remedy` is lines of program to write. A rule whose `advice` is true reports and stops nothing: what it looks at may
+    be right all the same.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Rule:
     why: str
     remedy: str
     check: Check
+    advice: bool = False
 
 
 Applies: TypeAlias = Set[str] | Callable[[str], bool]
@@ -126,11 +128,13 @@ def stack_rule(
     controls: Mapping[str, tuple[str, ...]],
     why: str,
     remedy: str,
+    advice: bool = False,
 ) -> Callable[[Check], Rule]:
     """Makes a STACK rule of a function. `applies` is the resource types that it judges, or a test of a type."""
 
     def wrap(check: Check) -> Rule:
-        return Rule(rule_id, title, severity, Scope.STACK, _test(applies), controls, why, remedy.strip("\n"), check)
+        text = remedy.strip("\n")
+        return Rule(rule_id, title, severity, Scope.STACK, _test(applies), controls, why, text, check, advice)
 
     return wrap
 
