@@ -1,6 +1,6 @@
 """What an account lets one have, as AWS sets it at first. Advice: every one of these quotas can be raised.
 
-Sources: Service Quotas, and the user guides' pages on quotas as quoted in public repositories (secondary), read 2026-11.
+Sources: Service Quotas, and user guides' pages on quotas as quoted in public repositories (secondary), read 2026-11.
 """
 
 from __future__ import annotations

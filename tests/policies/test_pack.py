@@ -143,7 +143,7 @@ def test_the_engines_command_serves_every_rule_with_its_metadata() -> None:
     assert list(served) == [rule.id for rule in RULES]
     for rule in RULES:
         policy = served[rule.id]
-        assert policy.enforcementLevel == proto.MANDATORY
+        assert policy.enforcementLevel == (proto.ADVISORY if rule.advice else proto.MANDATORY)
         assert policy.severity == proto.PolicySeverity.Value(f"POLICY_SEVERITY_{rule.severity.name}")
         assert policy.policy_type == proto.PolicyType.Value(f"POLICY_TYPE_{rule.scope.name}")
         assert policy.remediation_steps == rule.remedy
