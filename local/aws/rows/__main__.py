@@ -40,8 +40,8 @@ def markdown(descriptions: list[dict[str, Any]]) -> str:
     lines = [
         "# What is checked, what is emulated and what is not, per resource type",
         "",
-        "Made from the rows themselves: `python -m trainyard.local.aws.rows > docs/emulated-types.md`. What the emulation as",
-        "a whole does not show stands in [Rehearse an environment](rehearsal.md), Kubernetes' types in",
+        "Made from the rows themselves: `python -m trainyard.local.aws.rows > docs/emulated-types.md`. What the",
+        "emulation as a whole does not show stands in [Rehearse an environment](rehearsal.md), Kubernetes' types in",
         "[the kubernetes provider](kubernetes-provider.md).",
         "",
         f"Types, required and unknown properties of all inputs are checked against pulumi-aws {sdk_version()}.",
