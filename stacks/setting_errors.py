@@ -16,6 +16,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 MISSING = object()
+LONGEST_SHOWN = 120
+MOST_SHOWN = 25
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class SettingsError(pulumi.RunError):
         self.problems = tuple(problems)
         what = "A setting" if len(self.problems) == 1 else f"{len(self.problems)} settings"
         verb = "is" if len(self.problems) == 1 else "are"
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems[:MOST_SHOWN])
+        if len(self.problems) > MOST_SHOWN:
+            lines += f"\n  … and {len(self.problems) - MOST_SHOWN} more."
         super().__init__(f"{what} of the stack {stack} {verb} wrong, so nothing was made or changed:\n{lines}")
 
 
@@ -73,11 +77,11 @@ def _resolve(
     for place, step in enumerate(location):
         if isinstance(step, int):
             # An entry of a list of objects is a place of its own; one of a list of plain values is not.
-            if field is None or _model_in(field.annotation) is None:
+            if field is None or model_in(field.annotation) is None:
                 break
             steps.append(step)
             continue
-        inner = owner if field is None else _model_in(field.annotation)
+        inner = owner if field is None else model_in(field.annotation)
         if inner is None:
             break
         steps.append(step)
@@ -87,12 +91,12 @@ def _resolve(
     return steps, field, owner
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
     """The model that an annotation holds, alone, optional or in a tuple."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in get_args(annotation):
-        if (found := _model_in(argument)) is not None:
+        if (found := model_in(argument)) is not None:
             return found
     return None
 
@@ -110,7 +114,7 @@ def _value_at(given: Any, steps: Sequence[str | int]) -> Any:
         if isinstance(value, str):
             try:
                 value = json.loads(value)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 return MISSING
         try:
             value = value[step]
@@ -125,7 +129,11 @@ def _what_it_was(value: Any, error: ErrorDetails) -> str:
         return ""
     # As it stands in the file, but in quotation marks where it could not be seen without.
     plain = isinstance(value, str) and value and value == value.strip()
-    return f"{value if plain else json.dumps(value, default=str)} won't do. "
+    try:
+        shown = value if plain else json.dumps(value, default=str)
+    except (ValueError, TypeError):
+        shown = "That"
+    return f"{shown if len(shown) <= LONGEST_SHOWN else f'{shown[:LONGEST_SHOWN]}…'} won't do. "
 
 
 def _expectation(
@@ -143,15 +151,19 @@ def _expectation(
             return f"It is missing. {_meaning(field)}"
     if field is None:
         return "It is not of the right kind."
+    if allowed := may_be(field):
+        return f"It may be {allowed}."
+    return f"It is not of the right kind. {_meaning(field)}"
+
+
+def may_be(field: FieldInfo) -> str:
+    """The values of a field that are few or lie between bounds, in words; nothing of others."""
     if choices := _choices(field):
-        return f"It may be {listed(choices, 'or')}."
+        return listed(choices, "or")
     kind = _plain_type(field.annotation)
     if kind in (int, float) and (bounds := _bounds(field)):
-        number = "a whole number" if kind is int else "a number"
-        return f"It may be {number} {bounds}."
-    if kind is bool:
-        return "It may be true or false."
-    return f"It is not of the right kind. {_meaning(field)}"
+        return f"{'a whole number' if kind is int else 'a number'} {bounds}"
+    return "true or false" if kind is bool else ""
 
 
 def _meaning(field: FieldInfo) -> str:

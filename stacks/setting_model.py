@@ -53,7 +53,7 @@ def _from_json(value: Any) -> Any:
     if isinstance(value, str):
         try:
             return json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return value
     return value
 
@@ -91,7 +91,7 @@ class Settings(BaseModel):
 
     account_id: str | None = Field(
         default=None,
-        pattern=r"^\d{12}$",
+        pattern=r"^[0-9]{12}$",
         description="The only AWS account that this environment may be put into",
         examples=["123456789012"],
     )
@@ -107,6 +107,7 @@ class Settings(BaseModel):
     )
     transfer_basis: str | None = Field(
         default=None,
+        pattern=r"\S",
         description="Documented basis on which data leave their jurisdiction",
         examples=["SCC 2026-014, approved by the data office"],
     )
@@ -212,6 +213,9 @@ class Settings(BaseModel):
     @field_validator("vpc_cidr", mode="before")
     @classmethod
     def _block_is_one(cls, value: Any) -> ipaddress.IPv4Network:
+        # ipaddress would take a number for an address.
+        if not isinstance(value, str | ipaddress.IPv4Network):
+            raise refused("It is an IPv4 block such as 10.64.0.0/16.")
         try:
             block = ipaddress.IPv4Network(value, strict=False)
         except (ValueError, TypeError):

@@ -27,13 +27,18 @@ def refused(message: str) -> PydanticCustomError:
 
 
 def _block(value: Any) -> ipaddress.IPv4Network:
+    if isinstance(value, ipaddress.IPv4Network):
+        return value
+    # ipaddress would take a number for an address.
+    if not isinstance(value, str):
+        raise refused("It is an IPv4 block such as 10.64.0.0/16.")
     try:
         return ipaddress.IPv4Network(value, strict=True)
-    except (ValueError, TypeError):
+    except ValueError:
         pass
     try:
         meant = ipaddress.IPv4Network(value, strict=False)
-    except (ValueError, TypeError):
+    except ValueError:
         raise refused("It is an IPv4 block such as 10.64.0.0/16.") from None
     raise refused(f"The address is not the first of its block; {meant} would be.")
 
@@ -44,6 +49,15 @@ Name = Annotated[
     Field(pattern=r"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"),
 ]
 """Names of groups and teams stand in names of resources and in labels."""
+
+Principal = Annotated[
+    str,
+    Field(pattern=r"^(arn:aws[a-z-]*:iam::[0-9]{12}:role/[0-9A-Za-z+=,.@_/-]+|[0-9A-Za-z+=,.@_-]{1,32})$"),
+]
+"""People: the ARN of a role, or the name of a permission set of IAM Identity Center."""
+
+MOST_OF_A_TEAM = 1_000_000
+"""Of CPUs, GPUs or GiB: a quota above is a slip of the keyboard."""
 
 
 def _moment(value: Any) -> datetime:
@@ -56,7 +70,10 @@ def _moment(value: Any) -> datetime:
         raise refused("It is a time such as 2027-01-15T11:30:00Z.")
     if value.tzinfo is None:
         raise refused("It has no time zone; write 2027-01-15T11:30:00Z.")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise refused("It is a time such as 2027-01-15T11:30:00Z.") from None
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment)]
@@ -74,8 +91,8 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _known_type(name: str) -> str:
-    if name not in INSTANCE_TYPES:
+def _known_type(name: Any) -> Any:
+    if not isinstance(name, str) or name not in INSTANCE_TYPES:
         raise refused(f"No row in modules/instance_types.py. There are {', '.join(INSTANCE_TYPES)}.")
     return name
 
@@ -84,7 +101,7 @@ class ExistingNetworkSettings(Part):
     """A VPC that is there already."""
 
     vpc_id: str = Field(pattern=r"^vpc-[0-9a-f]{8,17}$", description="The VPC", examples=["vpc-0123456789abcdef0"])
-    private_subnet_ids_by_zone: dict[str, str] = Field(
+    private_subnet_ids_by_zone: dict[str, Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")]] = Field(
         description="A private subnet for each zone of availability_zones",
         examples=[{"us-east-1a": "subnet-0123456789abcdef0"}],
     )
@@ -96,7 +113,7 @@ class NetworkSettings(Part):
     nat: Literal["none", "single", "per-zone"] = Field(
         default="none", description="Gateways to the internet; none keeps the subnets without a way out"
     )
-    interface_endpoints: tuple[str, ...] = Field(
+    interface_endpoints: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$")], ...] = Field(
         default=(), description="AWS services reached inside the VPC", examples=[["ecr.api", "ecr.dkr", "sts"]]
     )
     existing: ExistingNetworkSettings | None = Field(
@@ -111,7 +128,10 @@ class KubernetesSettings(Part):
     """The cluster: its version and who can reach it."""
 
     version: Annotated[str, BeforeValidator(_version)] = Field(
-        default="1.35", pattern=r"^1\.\d{2}$", description="Kubernetes version of cluster and nodes", examples=["1.35"]
+        default="1.35",
+        pattern=r"^1\.[0-9]{2}$",
+        description="Kubernetes version of cluster and nodes",
+        examples=["1.35"],
     )
     public_access_cidrs: tuple[Block, ...] = Field(
         default=(),
@@ -130,10 +150,10 @@ class KubernetesSettings(Part):
 class AccessSettings(Part):
     """People, by role. A name without `arn:` is a permission set of IAM Identity Center."""
 
-    administrators: tuple[str, ...] = Field(
+    administrators: tuple[Principal, ...] = Field(
         default=(), description="Who administers the cluster, by role ARN or permission set", examples=[["Platform"]]
     )
-    viewers: tuple[str, ...] = Field(
+    viewers: tuple[Principal, ...] = Field(
         default=(), description="Who sees everything but secrets, by role ARN or permission set", examples=[["Audit"]]
     )
     break_glass_principals: tuple[str, ...] = Field(
@@ -146,7 +166,7 @@ class AccessSettings(Part):
     @classmethod
     def _are_arns(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
         for arn in arns:
-            if not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]+", arn):
+            if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/[0-9A-Za-z+=,.@_/-]+", arn):
                 raise refused(f"{arn} is no ARN of a role or user, such as arn:aws:iam::123456789012:role/on-call.")
         return arns
 
@@ -247,14 +267,24 @@ class TeamSettings(Part):
     """A team: its namespace, its quota, its own prefixes in the buckets."""
 
     name: Name = Field(description="Name of the team, and of its namespace", examples=["vision"])
-    gpu_quota: int = Field(strict=True, ge=0, description="GPUs its pods may ask for together", examples=[16])
+    gpu_quota: int = Field(
+        strict=True, ge=0, le=MOST_OF_A_TEAM, description="GPUs its pods may ask for together", examples=[16]
+    )
     cpu_quota: int | None = Field(
-        default=None, strict=True, ge=1, description="CPUs its pods may ask for together; left out, 24 for each GPU"
+        default=None,
+        strict=True,
+        ge=1,
+        le=MOST_OF_A_TEAM,
+        description="CPUs its pods may ask for together; left out, 64 and 24 for each GPU",
     )
     memory_gib: int | None = Field(
-        default=None, strict=True, ge=1, description="Memory its pods may ask for; left out, 256 GiB for each GPU"
+        default=None,
+        strict=True,
+        ge=1,
+        le=MOST_OF_A_TEAM,
+        description="Memory its pods may ask for, in GiB; left out, 256 and 256 for each GPU",
     )
-    people: tuple[str, ...] = Field(
+    people: tuple[Principal, ...] = Field(
         default=(), description="Who works in its namespace, by role ARN or permission set", examples=[["Vision"]]
     )
     pod_security: PodSecurity = Field(default="restricted", description="Pod Security level of its namespace")
@@ -286,8 +316,12 @@ class ImageSettings(Part):
 class BudgetSettings(Part):
     """What a month may cost, and who is told."""
 
-    monthly_limit_usd: float = Field(gt=0, description="What a month may cost, in US dollars", examples=[50000])
-    notify: tuple[str, ...] = Field(default=(), description="Addresses that get mail", examples=[["ml@example.com"]])
+    monthly_limit_usd: float = Field(
+        strict=True, gt=0, le=1_000_000_000, description="What a month may cost, in US dollars", examples=[50000]
+    )
+    notify: tuple[Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")], ...] = Field(
+        default=(), description="Addresses that get mail", examples=[["ml@example.com"]]
+    )
     idle_hours: int = Field(
         default=2, strict=True, ge=1, le=24, description="Hours without work until a node is told of"
     )

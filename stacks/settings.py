@@ -5,6 +5,7 @@ Every wrong setting is reported, each with its key, what it was and what may sta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,12 @@ def parse_settings(values: Mapping[str, Any], *, namespace: str, stack: str) -> 
         SettingsError: names every setting that is missing, wrong or unknown.
     """
     given = {key: value for key, value in values.items() if value not in EMPTY}
+    unreadable = [key for key, value in given.items() if not _is_text(value)]
+    if unreadable:
+        raise SettingsError(
+            stack,
+            [Problem(f"{namespace}:{key}", "It holds half a character; write it in UTF-8.") for key in unreadable],
+        )
     try:
         settings = Settings.model_validate(given)
     except ValidationError as invalid:
@@ -48,3 +55,18 @@ def parse_settings(values: Mapping[str, Any], *, namespace: str, stack: str) -> 
     if wrong:
         raise SettingsError(stack, wrong)
     return settings
+
+
+def _is_text(value: Any) -> bool:
+    """Whether all text in it can be written down: an escape such as "\\ud800" alone is no character."""
+    try:
+        loaded = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        loaded = value
+    try:
+        json.dumps(loaded, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        return False
+    except (ValueError, TypeError, RecursionError):
+        pass  # No text's fault; the models say what is.
+    return True

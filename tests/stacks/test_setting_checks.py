@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from trainyard.stacks.schema import schema
 from trainyard.stacks.setting_checks import _CHECKS
+from trainyard.stacks.setting_page import page
 from trainyard.stacks.settings import Settings, SettingsError, parse_settings
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +101,19 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("id without reservation", _group(reservation_id="cr-0123456789abcdef0"), "gpu_groups[0].reservation_id", "leave"),
     ("id of another kind", _group(reservation_id="i-0123"), "gpu_groups[0].reservation_id", "cr-0123456789abcdef0"),
     ("minimum above maximum", _group(minimum_nodes=5), "gpu_groups[0].minimum_nodes", "0 to maximum_nodes"),
+    ("zone named twice", _group(zones=["us-east-1a", "us-east-1a"]), "gpu_groups[0].zones", "once is enough"),
+    (
+        "CPU minimum above maximum",
+        {"cpu_groups": [{"name": "system", "minimum_nodes": 7}]},
+        "cpu_groups[0].minimum_nodes",
+        "0 to maximum_nodes, which is 6",
+    ),
+    (
+        "GPUs in a CPU group",
+        {"cpu_groups": [{"name": "system", "instance_types": ["g5.xlarge"]}]},
+        "cpu_groups[0].instance_types",
+        "m7i.xlarge would do",
+    ),
     ("strange zone", _group(zones=["us-east-1c"]), "gpu_groups[0].zones", "us-east-1a and us-east-1b"),
     (
         "spot that saves nowhere",
@@ -119,6 +134,52 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
         "kubernetes.service_cidr",
         "a private block of /24 to /12",
     ),
+    (
+        "services in shared address space",
+        {"kubernetes": {**BASE["kubernetes"], "service_cidr": "100.64.0.0/16"}},
+        "kubernetes.service_cidr",
+        "10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16",
+    ),
+    ("blank basis", {"data_class": "personal", "jurisdiction": "AE", "transfer_basis": " "}, "transfer_basis", "SCC 2"),
+    (
+        "everybody privately",
+        {"kubernetes": {"private_access_cidrs": ["0.0.0.0/0"]}},
+        "kubernetes.private_access_cidrs[0]",
+        "such as 10.0.0.0/16",
+    ),
+    ("S3 twice over", {"network": {"interface_endpoints": ["s3"]}}, "network.interface_endpoints", "gateway endpoint"),
+    (
+        "a full endpoint's name",
+        {"network": {"interface_endpoints": ["com.amazonaws.us-east-1.ecr.api"]}},
+        "network.interface_endpoints",
+        "such as ecr.api",
+    ),
+    ("an endpoint twice", {"network": {"interface_endpoints": ["sts", "sts"]}}, "network.interface_endpoints", "once"),
+    (
+        "an address twice",
+        {"budget": {"monthly_limit_usd": 1, "notify": ["a@example.com"] * 2}},
+        "budget.notify",
+        "name each once",
+    ),
+    ("no address", {"budget": {"monthly_limit_usd": 1, "notify": ["ml"]}}, "budget.notify", "ml@example.com"),
+    ("no end of cost", {"budget": {"monthly_limit_usd": float("inf")}}, "budget.monthly_limit_usd", "above 0"),
+    ("people of no name", {"access": {"administrators": ["a b"]}}, "access.administrators", "permission set"),
+    (
+        "an ARN of nobody",
+        {"access": {"break_glass_principals": ["me"]}},
+        "access.break_glass_principals",
+        "role/on-call",
+    ),
+    ("half a character", {"owner": "\ud800"}, "owner", "UTF-8"),
+    ("an address as a number", {"network": {"reserved_cidrs": [5]}}, "network.reserved_cidrs", "10.64.0.0/16"),
+    ("a subnet's name", {"network": {"existing": {"vpc_id": "vpc-01234567", "private_subnet_ids_by_zone": {
+        "us-east-1a": "private", "us-east-1b": "subnet-01234567"}}}},
+        "network.existing.private_subnet_ids_by_zone", "subnet-0123456789abcdef0"),
+    ("a date as YAML reads it", _block(starts_at=datetime.date(2031, 1, 15)), "gpu_groups[0].starts_at", "11:30:00Z"),
+    ("a time before all", _block(starts_at="0001-01-01T00:00:00+14:00"), "gpu_groups[0].starts_at", "11:30:00Z"),
+    ("a list for a word", _group(instance_type=[]), "gpu_groups[0].instance_type", "p5.48xlarge"),
+    ("zones as a word", _group(zones="us-east-1a"), "gpu_groups[0].zones", '["us-east-1a"]'),
+    ("a word for a switch", {"images": {"build": "yes"}}, "images.build", "true or false"),
     ("VPC in a reserved block", {"network": {"reserved_cidrs": ["10.64.0.0/12"]}}, "vpc_cidr", "choose another"),
     ("half a block", {"network": {"reserved_cidrs": ["10.0.0.1/12"]}}, "network.reserved_cidrs", "10.0.0.0/12"),
     ("too few addresses", {**_group(maximum_nodes=60), "vpc_cidr": "10.64.0.0/20"}, "vpc_cidr", "up to /16"),
@@ -211,7 +272,14 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("more GPUs than there are", {"teams": [{"name": "vision", "gpu_quota": 64}]}, "teams[0].gpu_quota", "0 to 32"),
     (
         "a VPC without a zone's subnet",
-        {"network": {"existing": {"vpc_id": "vpc-01234567", "private_subnet_ids_by_zone": {"us-east-1a": "subnet-1"}}}},
+        {
+            "network": {
+                "existing": {
+                    "vpc_id": "vpc-01234567",
+                    "private_subnet_ids_by_zone": {"us-east-1a": "subnet-01234567"},
+                }
+            }
+        },
         "network.existing.private_subnet_ids_by_zone",
         "us-east-1b",
     ),
@@ -236,6 +304,10 @@ def test_what_does_not_fit_is_told_by_its_key_with_what_may_stand_there(changes,
     "changes",
     [
         _block(),
+        _block(starts_at=datetime.datetime(2031, 1, 15, 11, 30, tzinfo=datetime.UTC)),
+        {"network": {"interface_endpoints": ["ecr.api", "sts"]}},
+        {"access": {"administrators": ["arn:aws:iam::123456789012:role/admin", "PlatformAdministrator"]}},
+        {"kubernetes": {**BASE["kubernetes"], "service_cidr": "192.168.0.0/20"}},
         _group(zones=["us-east-1a"], placement="cluster"),
         {"gpu_groups": [{**SPOT, "zones": ["us-east-1a", "us-east-1b"]}]},
         {**UAE, **_group(instance_type="p5en.48xlarge", zones=["me-central-1a"]), "data_class": "personal"},
@@ -289,6 +361,80 @@ def test_the_environments_obey_the_schema():
     validator = jsonschema.Draft202012Validator(schema())
     for file in (ROOT / "stacks" / "environments").glob("Pulumi.*.yaml"):
         assert list(validator.iter_errors(yaml.safe_load(file.read_text()))) == [], file.name
+
+
+def test_the_page_of_all_settings_is_current():
+    kept = (ROOT / "docs" / "settings.md").read_text()
+    assert kept == page(), "python -m trainyard.stacks.setting_page > docs/settings.md"
+
+
+def test_the_page_says_how_to_choose_each_setting():
+    told = (ROOT / "docs" / "environments.md").read_text()
+    assert [key for key in Settings.model_fields if f"`{key}`" not in told] == []
+
+
+def test_a_thousand_wrong_entries_are_told_in_a_page():
+    with pytest.raises(SettingsError) as refused:
+        parse_settings({**BASE, "teams": ["x"] * 1000}, namespace="trainyard", stack="lab")
+    lines = str(refused.value).splitlines()
+    assert (len(lines), lines[-1].strip()) == (27, "… and 975 more.")
+
+
+def test_what_is_shown_of_a_wrong_value_is_short():
+    assert len(_problems(environment="a" * 100_000)["environment"]) < 500
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path] * bool(path) + [place for key, one in inner for place in _places(one, (*path, key))]
+
+
+FULL: dict[str, Any] = {
+    **BASE,
+    "gpu_groups": [GROUP, BLOCK],
+    "cpu_groups": [{"name": "system", "instance_types": ["m7i.xlarge"], "zones": ["us-east-1a"], "minimum_nodes": 2}],
+    "lustre": {"storage_gib": 2400, "zone": "us-east-1a", "throughput_mbps_per_tib": 250, "efa": False},
+    "checkpoints": {"location": "bucket"},
+    "scratch": {"iops_per_gib": 5},
+    "access": {"viewers": ["Audit"], "break_glass_principals": ["arn:aws:iam::123456789012:role/on-call"]},
+    "network": {
+        "interface_endpoints": ["sts"],
+        "reserved_cidrs": ["10.0.0.0/16"],
+        "existing": {
+            "vpc_id": "vpc-01234567",
+            "private_subnet_ids_by_zone": {"us-east-1a": "subnet-01234567", "us-east-1b": "subnet-01234568"},
+        },
+    },
+    "kubernetes": {"version": "1.35", "public_access_cidrs": ["203.0.113.0/24"], "service_cidr": "172.20.0.0/16"},
+    "teams": [{"name": "vision", "gpu_quota": 8, "people": ["Vision"], "pod_security": "restricted"}],
+    "budget": {"monthly_limit_usd": 1000, "notify": ["a@example.com"], "idle_hours": 2},
+    "backups": {"schedule": "cron(0 3 * * ? *)", "retention_days": 3},
+}
+# fmt: off
+NASTY: tuple[Any, ...] = (
+    None, True, 0, -1, 10**400, 1.35, float("nan"), "", " ", "[]", "null", "9" * 5000, "[" * 100_000, "1e999", [], {},
+    [None], [[]], [{}], {"a": 1}, {"secure": "v1:x"}, "\x00", "\ud800", "{0}%s", "0.0.0.0/0", "10.0.0.0/33", "::/0",
+    datetime.date(2027, 1, 1), datetime.datetime(2027, 1, 1), "0001-01-01T00:00:00+14:00", ["10.0.0.0/8"] * 2000,
+)
+# fmt: on
+
+
+@pytest.mark.parametrize("place", _places(FULL), ids=lambda place: ".".join(map(str, place)))
+def test_no_value_anywhere_breaks_more_than_the_settings(place):
+    for nasty in NASTY:
+        values = copy.deepcopy(FULL)
+        inside: Any = values
+        for step in place[:-1]:
+            inside = inside[step]
+        inside[place[-1]] = nasty
+        as_text = {key: one if isinstance(one, str) else json.dumps(one, default=str) for key, one in values.items()}
+        for given_values in (values, as_text):
+            told = _problems(**given_values)
+            assert all(message.endswith((".", "?")) and "Input should" not in message for message in told.values())
+
+
+def test_the_full_example_has_no_problem():
+    assert _problems(**FULL) == {}
 
 
 _JSON = st.recursive(
