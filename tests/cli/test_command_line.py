@@ -65,9 +65,12 @@ def test_the_exit_status_tells_a_violated_policy_from_a_failed_engine():
 
 
 def test_wrong_settings_are_the_users_mistake_and_name_their_file(tmp_path, monkeypatch):
-    from trainyard.cli.local import SettingsError, check_settings
+    from trainyard.cli.environments import SettingsError, parse, read_values
     from trainyard.local.paths import ROOT
     from trainyard.local.rehearsal import NoEnvironmentError, Rehearsal
+
+    def check_settings(rehearsal: Rehearsal) -> None:
+        parse(rehearsal.environment, read_values(rehearsal.config), str(rehearsal.config))
 
     text = (ROOT / "stacks/environments/Pulumi.local.yaml").read_text()
     file = tmp_path / "Pulumi.local.yaml"
@@ -80,6 +83,6 @@ def test_wrong_settings_are_the_users_mistake_and_name_their_file(tmp_path, monk
     file.write_text("config: [")
     with pytest.raises(SettingsError, match=f"{file} is not the YAML of a stack"):
         check_settings(Rehearsal("local", tmp_path / "rehearsal", config=file))
-    with pytest.raises(NoEnvironmentError, match="there are local") as missing:
+    with pytest.raises(NoEnvironmentError, match="there are dev, local") as missing:
         Rehearsal("nowhere", tmp_path / "rehearsal")
     assert _status_of(missing.value) == 2
