@@ -78,13 +78,22 @@ class Engine:
     """
 
     def __init__(
-        self, pulumi: Path, project: Path, stack: str, home: Path, endpoint: str, config: Path | None = None
+        self,
+        pulumi: Path,
+        project: Path,
+        stack: str,
+        home: Path,
+        endpoint: str,
+        config: Path | None = None,
+        checkpoints: bool = True,
     ) -> None:
+        """`checkpoints`: save the state at each step, and not only at the end of a run."""
         self.pulumi = pulumi
         self.project = project
         self.stack = stack
         self.home = home
         self.endpoint = endpoint
+        self.checkpoints = checkpoints
         self.config_file = home / f"Pulumi.{stack}.yaml"
         self.events_file = home / "events.jsonl"
         for folder in ("pulumi-home", "state", "temp"):
@@ -113,6 +122,8 @@ class Engine:
             KUBECONFIG=os.devnull,  # a program that names no cluster must not reach one of the user's
             PATH=os.pathsep.join([str(self.home / "commands"), os.environ.get("PATH", os.defpath)]),
         )
+        if not self.checkpoints:
+            mine.update(PULUMI_EXPERIMENTAL="true", PULUMI_SKIP_CHECKPOINTS="true")
         return mine
 
     def ensure_stack(self) -> None:

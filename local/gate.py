@@ -116,6 +116,7 @@ def judge(
             config=config,
             policy_configuration=levels,
             layers=layers,
+            throw_away=True,
         )
         with rehearsal:
             error = ""

@@ -67,7 +67,10 @@ class Rehearsal:
         kubernetes: bool = True,
         layers: Sequence[str] = (),
         policy_configuration: Path | None = None,
+        throw_away: bool = False,
     ) -> None:
+        """`throw_away`: nobody will go on from a run that was killed, so its state is not saved at each step, which is
+        most of what the engine itself does."""
         root = project or require_checkout()
         self.environment = environment
         self.directory = (directory or RUNS / environment).resolve()
@@ -85,6 +88,7 @@ class Rehearsal:
         self.kubernetes = kubernetes
         self.layers = tuple(layers)
         self.policy_configuration = policy_configuration
+        self.throw_away = throw_away
         self._owner: int | None = None
 
     def __enter__(self) -> Rehearsal:
@@ -136,7 +140,9 @@ class Rehearsal:
         if layer or self.layers:
             layer = layer or self.layers[-1]
             stack, config = f"{self.environment}-{layer}", self._config_of(layer)
-        engine = Engine(pulumi, self.project, stack, self.directory / "engine", self.endpoint, config)
+        engine = Engine(
+            pulumi, self.project, stack, self.directory / "engine", self.endpoint, config, not self.throw_away
+        )
         engine.ensure_stack()
         return engine
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from trainyard.local.aws import role_lookups
@@ -99,6 +100,7 @@ def _ssm_parameter(account: Account, region: str, arguments: Mapping[str, Any]) 
     }
 
 
+@cache  # the data is a megabyte of JSON, and every module asks
 def _location(region: str) -> str:
     """The region's name for people, from boto3's own endpoint data."""
     import botocore.session
