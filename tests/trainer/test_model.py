@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from trainer.config import ModelConfig, OptimizerConfig
+from trainer.config_sections import ModelConfig, OptimizerConfig
 from trainer.model import IGNORED, Decoder
 from trainer.schedule import build_optimizer, learning_rate
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer.config import TrackingConfig
+from trainer.config_sections import TrackingConfig
 from trainer.metrics import Journal
 from trainer.tracking import Tracker
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere
 from torch import Tensor, nn
 
-from trainer.config import ModelConfig
+from trainer.config_sections import ModelConfig
 
 IGNORED = -100
 """A target that carries no loss: padding."""

@@ -18,7 +18,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from trainer.config import ParallelConfig, Precision
+from trainer.config_sections import ParallelConfig, Precision
 from trainer.gang import Gang
 from trainer.model import Decoder
 

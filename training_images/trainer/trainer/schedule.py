@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from trainer.config import OptimizerConfig
+from trainer.config_sections import OptimizerConfig
 
 
 def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:

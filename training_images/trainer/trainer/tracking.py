@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.config import TrackingConfig
+from trainer.config_sections import TrackingConfig
 from trainer.metrics import EVALUATION
 
 RUN_TAG = "trainer.run_id"
