@@ -28,11 +28,12 @@ batches = BatchStream(trainer.train_samples, config, 0, gang)
 steps = []
 for _ in range(config.training.steps):
     masked = []
-    for inputs, targets in batches.next().micro_batches:
+    batch = batches.next()
+    for inputs, targets in batch.micro_batches:
         runs = (inputs.cumsum(dim=1) // 97) % 3 == 0
         masked.append((inputs, torch.where(runs, IGNORED, targets)))
     valid = sum(int((targets != IGNORED).sum()) for _, targets in masked)
-    loss_sum, tokens = trainer.accumulate(StepBatch(masked, valid))
+    loss_sum, tokens = trainer.accumulate(StepBatch(masked, valid, batch.samples))
     gradients = {}
     for name, parameter in trainer.model.named_parameters():
         gradient = parameter.grad

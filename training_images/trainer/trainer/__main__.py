@@ -11,6 +11,7 @@ import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from trainer.config import accumulation_steps, load_config
@@ -33,11 +34,12 @@ def main() -> int:
     logging.getLogger("trainer").setLevel(logging.INFO)
     try:
         preempted_status = _preempted_status()
-        config = load_config(*_arguments())
+        arguments = _arguments()
+        config = load_config(arguments.config, arguments.changes)
         accumulation_steps(config.training, world_size)
         from trainer.loop import train  # torch takes seconds to import; a misspelt setting should not
 
-        outcome = train(config, notice)
+        outcome = train(config, notice, arguments.dump_batches)
     except UserError as error:
         return _end(rank, error, 2)
     except TrainingError as error:
@@ -52,7 +54,7 @@ def _preempted_status() -> int:
     return int(said)
 
 
-def _arguments() -> tuple[str, list[str]]:
+def _arguments() -> argparse.Namespace:
     parser = _Parser(prog="python -m trainer", description="Trains a GPT-style decoder on prepared token shards.")
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file, or a recipe's name: cpu-tiny, …")
     parser.add_argument(
@@ -63,8 +65,10 @@ def _arguments() -> tuple[str, list[str]]:
         dest="changes",
         help="one setting: training.steps=100",
     )
-    arguments = parser.parse_args()
-    return arguments.config, arguments.changes
+    parser.add_argument(
+        "--dump-batches", type=Path, metavar="FILE", help="write which samples each step trains on, as JSON lines"
+    )
+    return parser.parse_args()
 
 
 def _end(rank: int, error: Exception, code: int) -> int:

@@ -197,7 +197,7 @@ class GuardConfig(Section):
     """What happens at a step whose loss or gradient is no number, or whose loss jumps."""
 
     non_finite_steps: Count = 5
-    """Such a step is skipped; this many in a row end the run, with the samples' ids left in `non-finite.jsonl`."""
+    """Such a step is skipped; this many in a row end the run. Each one's samples stand in the run's journal."""
     spike_factor: Annotated[float, Field(gt=1)] | None = None
     """Go back to the newest checkpoint and pass over the data in between when the loss exceeds this many times the
     median of the last `spike_window` steps; null: never."""

@@ -107,6 +107,8 @@ class StepBatch:
     """Inputs and targets, (micro-batch, context) each, on the device."""
     valid_tokens: int
     """Targets that carry loss, over these micro-batches."""
+    samples: np.ndarray
+    """Which samples these are: (micro-batches, micro-batch)."""
 
 
 class BatchStream:
@@ -135,7 +137,7 @@ class BatchStream:
         if device.type == "cpu":
             return batch
         moved = [(x.to(device, non_blocking=True), y.to(device, non_blocking=True)) for x, y in batch.micro_batches]
-        return StepBatch(moved, batch.valid_tokens)
+        return StepBatch(moved, batch.valid_tokens, batch.samples)
 
     def close(self) -> None:
         self._closed.set()
@@ -173,7 +175,13 @@ class BatchStream:
         pair = torch.from_numpy(inputs).view(shape), torch.from_numpy(targets).view(shape)
         if self._gang.device.type == "cuda":
             pair = pair[0].pin_memory(), pair[1].pin_memory()
-        return StepBatch(list(zip(*pair, strict=True)), int((targets != IGNORED).sum()))
+        return StepBatch(list(zip(*pair, strict=True)), int((targets != IGNORED).sum()), indices)
+
+
+def samples_of_step(samples: int, config: Config, position: int) -> list[int]:
+    """The samples that a step of all ranks takes from `position` on, in the data order."""
+    positions = position + np.arange(config.training.global_batch_size, dtype=np.int64)
+    return SampleOrder(samples, config.run.seed).at(positions).tolist()
 
 
 def positions_of_rank(position: int, count: int, micro_batch: int, rank: int, world_size: int) -> np.ndarray:

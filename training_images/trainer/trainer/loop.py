@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils import deterministic
 
+from trainer import evaluation
+from trainer.batch_dump import BatchDump
 from trainer.checkpoint import CheckpointError, Checkpoints
 from trainer.config import Config
-from trainer.data import BatchStream, Samples, StepBatch, held_out_batches
+from trainer.data import BatchStream, Samples, StepBatch, samples_of_step
+from trainer.ema import WeightAverage
 from trainer.errors import TrainingError, UserError
 from trainer.gang import Gang
+from trainer.guard import NonFiniteGuard, SpikeGuard
 from trainer.metrics import EVALUATION
 from trainer.model import Decoder
 from trainer.parallel import parallelize, settle
@@ -22,15 +26,19 @@ from trainer.preemption import Notice, QueueListener, own_instance_id
 from trainer.reporting import Ending, Outcome, Reporter, RunDirectory
 from trainer.schedule import build_optimizer, learning_rate, set_learning_rate
 from trainer.shards import Split, TokenShards
-from trainer.state import Progress, TrainingState, rng_state, seed_rank, set_rng_state
+from trainer.state import TrainingState, rng_state, seed_rank, set_rng_state
 
 
 class Preempted(Exception):  # noqa: N818 - nothing went wrong
     """The gang was asked to go. Raised on every rank before the same micro-batch."""
 
 
-def train(config: Config, notice: Notice) -> Outcome:
-    """Joins the gang and trains. However it ends, `outcome.json` says how.
+class _Spiked(Exception):  # noqa: N818 - it is mended at once
+    """The loss has jumped. Raised on every rank after the same step."""
+
+
+def train(config: Config, notice: Notice, dump_batches: Path | None = None) -> Outcome:
+    """Joins the gang and trains. However it ends, `outcome.json` says how; `dump_batches` gets each step's samples.
 
     Raises UserError or TrainingError, on every rank alike.
     """
@@ -39,7 +47,7 @@ def train(config: Config, notice: Notice) -> Outcome:
     reporter = Reporter(config, directory if gang.leads else None)
     trainer: Trainer | None = None
     try:
-        trainer = Trainer(config, gang, notice, reporter, gang.from_leader(directory.run_id))
+        trainer = Trainer(config, gang, notice, reporter, gang.from_leader(directory.run_id), dump_batches)
         outcome = trainer.run()
     except Exception as error:
         reason = str(error) or type(error).__name__
@@ -54,7 +62,15 @@ def train(config: Config, notice: Notice) -> Outcome:
 
 
 class Trainer:
-    def __init__(self, config: Config, gang: Gang, notice: Notice, reporter: Reporter, run_id: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        gang: Gang,
+        notice: Notice,
+        reporter: Reporter,
+        run_id: str,
+        dump_batches: Path | None = None,
+    ) -> None:
         """Opens and builds all the run needs. Raises UserError, on every rank, for what a setting or a place causes."""
         self.config, self.gang, self.notice, self.reporter = config, gang, notice, reporter
         if config.run.deterministic:
@@ -72,30 +88,37 @@ class Trainer:
         self.model = parallelize(decoder, config.parallel, config.training.precision, gang)
         self.optimizer = build_optimizer(config.optimizer, self.model.named_parameters())
         self.scaler = torch.amp.GradScaler(gang.device.type, enabled=config.training.precision == "fp16")
-        self.state = TrainingState(self.model, self.optimizer, self.scaler, gang)
+        ema_decay = config.optimizer.ema_decay
+        self.average = WeightAverage(dict(self.model.named_parameters()), ema_decay) if ema_decay else None
+        self.state = TrainingState(self.model, self.optimizer, self.scaler, gang, self.average)
+        self.guard, self.spikes = NonFiniteGuard(config.guard, self.scaler), SpikeGuard(config.guard)
         seed_rank(config.run.seed, gang.rank, step=0)
 
         self.checkpoints = Checkpoints(config, run_id, data.hash, gang)
+        self.dump_path, self.dump = dump_batches, None
         self.resumed_from_step: int | None = None
         self.newest_checkpoint: str | None = None
         self.saved_step = 0
 
     def run(self) -> Outcome:
-        """Trains to the last step, or until the gang is asked to go."""
-        config, progress = self.config, self._resume()
+        """Trains to the last step, until the held-out loss stops to fall, or until the gang is asked to go."""
+        self._resume()
         listener = self._listen_to_queue()
-        settle(self.model, config.training.micro_batch_size, self.gang)
-        self.batches = BatchStream(self.train_samples, config, progress.position, self.gang)
-        self.reporter.start_clock(data_wait_seconds=0.0)
+        settle(self.model, self.config.training.micro_batch_size, self.gang)
+        self._open_batches()
         try:
-            while True:
-                if self._due(config.evaluation.interval_steps) and progress.evaluated_step < progress.step:
+            while (end := self._end()) is None:
+                try:
+                    self._train_step()
+                except _Spiked as jump:
+                    self._rewind(str(jump))
+                    continue
+                if self._due(self.config.evaluation.interval_steps):
                     self._evaluate()
-                if self._due(config.checkpoint.interval_steps) or progress.step == config.training.steps:
+                if self._due(self.config.checkpoint.interval_steps):
                     self._save()
-                if progress.step == config.training.steps:
-                    return self.outcome("finished")
-                self._train_step()
+            self._save()
+            return self.outcome("finished", end)
         except Preempted as reason:
             self._save()
             return self.outcome("preempted", str(reason))
@@ -103,6 +126,16 @@ class Trainer:
             self.batches.close()
             if listener is not None:
                 listener.close()
+
+    def _end(self) -> str | None:
+        """Why there is no further step, if there is none."""
+        progress, settings = self.state.progress, self.config.evaluation
+        if self._due(settings.interval_steps) and progress.evaluated_step < progress.step:
+            self._evaluate()  # it was broken off by a warning
+        if evaluation.patience_ended(progress, settings):
+            best = progress.best_evaluation_loss
+            return f"held-out loss no lower than {best:.4f} in {settings.patience} evaluations"
+        return "all steps done" if progress.step == self.config.training.steps else None
 
     def _train_step(self) -> None:
         """One optimiser step over the global batch. Raises Preempted with everything as it was before the step."""
@@ -117,20 +150,28 @@ class Trainer:
             raise
 
         config, progress = self.config, self.state.progress
-        rate = learning_rate(config.optimizer, progress.step + 1, config.training.steps)
+        step = progress.step + 1
+        rate = learning_rate(config.optimizer, step, config.training.steps)
         set_learning_rate(self.optimizer, rate)
         self.scaler.unscale_(self.optimizer)
         norm = self.model.clip_gradients(config.optimizer.gradient_clip_norm)
+        self.guard.arm(self.optimizer, norm, step, progress.position)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(step)
 
-        progress.step += 1
+        progress.step = step
         progress.position += config.training.global_batch_size
         progress.tokens += step_tokens
         self.reporter.count_step(step_tokens)
+        if self.dump is not None:
+            self.dump.write(step, batch)
         if self._due(config.metrics.interval_steps):
             self._report(loss_sum, step_tokens, norm, rate)
+        if self.spikes.watches:
+            self._look_for_a_spike(loss_sum, step_tokens)
 
     def accumulate(self, batch: StepBatch) -> tuple[Tensor, int]:
         """Forward and backward over the step's micro-batches: leaves the gradient of the mean loss over all its tokens.
@@ -157,26 +198,17 @@ class Trainer:
             raise Preempted(", ".join(f"{reason} (rank {rank})" for rank, reason in reasons if reason is not None))
         return tokens
 
-    @torch.no_grad()
     def _evaluate(self) -> None:
-        """Mean loss over the held-out samples. Preempted between micro-batches, it is left to the resumed run."""
+        """Preempted between micro-batches, it is left to the resumed run."""
         assert self.held_out is not None
         started = time.perf_counter()
-        loss_sum, tokens = torch.zeros(2, dtype=torch.float64, device=self.gang.device)
-        self.model.module.eval()
-        micro_batch_size = self.config.training.micro_batch_size
-        batches = held_out_batches(self.held_out, self.config.evaluation.samples, micro_batch_size, self.gang)
-        for inputs, targets in batches:
-            self._agree_to_go_on()
-            loss, valid = self.model(inputs, targets)
-            loss_sum += loss
-            tokens += valid
-        self.model.module.train()
-        progress = self.state.progress
-        progress.evaluated_step = progress.step
-        mean = self.gang.sum_float(loss_sum.item()) / self.gang.sum_float(tokens.item())
-        said = f"step {progress.step}: held-out loss {mean:.4f}"
-        self.reporter.event(EVALUATION, said, step=progress.step, evaluation_loss=mean)
+        config, progress = self.config, self.state.progress
+        loss = evaluation.held_out_loss(
+            self.model, self.held_out, config, self.gang, self._agree_to_go_on, self.average
+        )
+        evaluation.note(progress, config.evaluation, loss)
+        said = f"step {progress.step}: held-out loss {loss:.4f}"
+        self.reporter.event(EVALUATION, said, step=progress.step, evaluation_loss=loss)
         self.reporter.pause_clock(time.perf_counter() - started)
 
     def _save(self) -> None:
@@ -204,11 +236,48 @@ class Trainer:
             self.reporter.event("prune-failed", str(error), step=step, reason=str(error))
         self.reporter.pause_clock(time.perf_counter() - started)
 
-    def _resume(self) -> Progress:
+    def _look_for_a_spike(self, loss_sum: Tensor, step_tokens: int) -> None:
+        """Raises _Spiked, on every rank, where this step's loss is far above those before."""
+        loss = self.gang.sum_float(loss_sum.item()) / step_tokens
+        usual = self.spikes.jumped(loss)
+        self.state.progress.recent_losses = self.spikes.window
+        if usual is not None:
+            raise _Spiked(f"step {self.state.progress.step}: loss {loss:.4f}, usually {usual:.4f}")
+
+    def _rewind(self, jump: str) -> None:
+        """Back to the newest checkpoint, and past the data since then. Raises TrainingError where that is of no use."""
+        spiked = self.state.progress
+        limit = self.config.guard.rewinds
+        found = self.checkpoints.newest_sound() if spiked.rewinds < limit else None
+        if found is None:
+            why = (
+                "no checkpoint to go back to" if spiked.rewinds < limit else f"gone back {limit} times (guard.rewinds)"
+            )
+            raise TrainingError(f"{jump}; {why}. Lower optimizer.learning_rate or lengthen the warm-up")
+        self.checkpoints.load(found, self.state)
+        progress = self.state.progress
+        progress.position, progress.rewinds = spiked.position, spiked.rewinds + 1
+        self.spikes.restore(progress.recent_losses)
+        self.saved_step = progress.step
+        self.reporter.go_back(progress.step)
+        said = f"{jump}: back to step {progress.step} from {found.uri}, past the samples in between"
+        self.reporter.event("rewound", said, step=progress.step, uri=found.uri, from_step=spiked.step)
+        self.batches.close()
+        self._open_batches()
+
+    def _open_batches(self) -> None:
+        progress = self.state.progress
+        self.batches = BatchStream(self.train_samples, self.config, progress.position, self.gang)
+        if self.dump_path is not None:
+            self.dump = BatchDump(self.dump_path, progress.step, self.gang)
+        self.reporter.start_clock(data_wait_seconds=0.0)
+
+    def _resume(self) -> None:
         """Goes on from the newest sound checkpoint, if there is one, and opens the journal at that step."""
         found = self.checkpoints.newest_sound()
         random_numbers = self.checkpoints.load(found, self.state) if found is not None else None
         progress = self.state.progress
+        self.spikes.restore(progress.recent_losses)
         self.reporter.open(self.checkpoints.run_id, progress.step)
         for refused in self.checkpoints.refused:
             said = f"checkpoint {refused.uri} is not used: {refused.reason}"
@@ -218,7 +287,6 @@ class Trainer:
             self.newest_checkpoint = found.uri
             said = f"resumed at step {progress.step} from {found.uri}; random numbers {random_numbers}"
             self.reporter.event("resumed", said, step=progress.step, uri=found.uri, random_numbers=random_numbers)
-        return progress
 
     def _listen_to_queue(self) -> QueueListener | None:
         settings = self.config.preemption
@@ -233,9 +301,11 @@ class Trainer:
         return self.gang.together(listen)
 
     def _report(self, loss_sum: Tensor, step_tokens: int, norm: Tensor, rate: float) -> None:
-        """Measures and tells. Raises TrainingError on every rank once the loss is no number any more."""
+        """Measures and tells. Raises TrainingError on every rank where too many steps in a row had to be skipped."""
         progress = self.state.progress
         loss = self.gang.sum_float(loss_sum.item()) / step_tokens
+        skipped = self.guard.skipped()
+        progress.skipped_steps += len(skipped)
         scale = {"loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {}
         self.reporter.step(
             progress.step,
@@ -246,9 +316,14 @@ class Trainer:
             learning_rate=rate,
             **scale,
         )
-        if not math.isfinite(loss):
+        for one in skipped:
+            said = f"step {one.step}: the gradient is no number; the weights stay as they were"
+            samples = samples_of_step(len(self.train_samples), self.config, one.position)
+            self.reporter.event("step-skipped", said, step=one.step, samples=samples)
+        if self.guard.too_many:
             raise TrainingError(
-                f"step {progress.step}: the loss is {loss}. Newest checkpoint: {self.newest_checkpoint}. "
+                f"{self.guard.in_a_row} steps in a row, until step {skipped[-1].step}, gave gradients that are no "
+                f"number. Their samples stand in metrics.jsonl. Newest checkpoint: {self.newest_checkpoint}. "
                 "Lower optimizer.learning_rate, lengthen the warm-up, or use bf16 instead of fp16"
             )
 

@@ -31,7 +31,7 @@ class CheckpointManifest(_Record):
     format_version: Literal[1] = FORMAT_VERSION
     run_id: str
     """The same through all restarts of a run."""
-    progress: dict[str, int]
+    progress: dict[str, Any]
     scaler: dict[str, Any] | None
     """Loss-scaling state of an fp16 run."""
     world_size: int

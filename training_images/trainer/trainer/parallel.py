@@ -50,11 +50,15 @@ class ParallelModel:
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names as the bare model has them, the same under every strategy: a checkpoint of one fits the others."""
-        for module in self.decoder.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()  # a forward pass without backward leaves gathered copies in the parameters' place
+        self.reshard()
         for name, parameter in self.decoder.named_parameters():
             yield name.replace("_checkpoint_wrapped_module.", ""), parameter
+
+    def reshard(self) -> None:
+        """A forward pass without backward leaves gathered copies in the place of fsdp's sharded parameters."""
+        for module in self.decoder.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         with self.precision:

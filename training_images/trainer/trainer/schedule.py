@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate: AdamW, warm-up, cosine."""
+"""The optimiser and its learning rate: AdamW, warm-up, schedule."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from trainer.config_sections import OptimizerConfig
 
 
 def learning_rate(settings: OptimizerConfig, step: int, steps: int) -> float:
-    """For the step counted from 1: up in a straight line, then down a half cosine that ends at the minimum.
+    """For the step counted from 1: up in a straight line over the warm-up, then as the schedule says.
 
     A function of the step alone: there is no scheduler state that a resumed run could get wrong.
     """
     if step <= settings.warmup_steps:
         return settings.learning_rate * step / settings.warmup_steps
-    progress = (step - settings.warmup_steps) / (steps - settings.warmup_steps)
-    height = 0.5 * (1.0 + math.cos(math.pi * progress))
+    decay = steps - settings.warmup_steps
+    if settings.schedule == "wsd":
+        decay = min(decay, settings.decay_steps or math.ceil(steps / 10))
+    done = max(0.0, 1 - (steps - step) / decay)
+    height = {
+        "constant": 1.0,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
+        "linear": 1.0 - done,
+        "wsd": 1.0 - done,
+    }[settings.schedule]
     return settings.minimum_learning_rate + height * (settings.learning_rate - settings.minimum_learning_rate)
 
 

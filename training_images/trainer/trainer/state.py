@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.ema import WeightAverage
 from trainer.gang import Gang
 from trainer.parallel import ParallelModel
 
@@ -28,6 +29,15 @@ class Progress:
     """Valid tokens trained on."""
     evaluated_step: int = 0
     """The step after which the held-out loss was last taken."""
+    best_evaluation_loss: float | None = None
+    evaluations_without_improvement: int = 0
+    """In a row, until now."""
+    skipped_steps: int = 0
+    """Steps whose gradient was no number, so that the weights stayed as they were."""
+    rewinds: int = 0
+    """How often a jump of the loss has undone a stretch."""
+    recent_losses: list[float] = field(default_factory=list)
+    """What the next losses are compared with, where jumps are watched for."""
 
 
 @dataclass
@@ -36,6 +46,7 @@ class TrainingState:
     optimizer: torch.optim.AdamW
     scaler: torch.amp.GradScaler
     gang: Gang
+    average: WeightAverage | None = None
     progress: Progress = field(default_factory=Progress)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -48,6 +59,8 @@ class TrainingState:
             tensors[f"model/{name}"] = parameter.detach()
             for key, value in self._optimizer_state(parameter).items():
                 tensors[f"optimizer/{name}/{key}"] = value.detach()
+        if self.average is not None:
+            tensors |= {f"average/{name}": value for name, value in self.average.averages.items()}
         return tensors
 
     def _optimizer_state(self, parameter: nn.Parameter) -> dict[str, Tensor]:
