@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
 from trainer.config_sections import ModelConfig, OptimizerConfig
 from trainer.model import IGNORED, Decoder
-from trainer.schedule import build_optimizer, learning_rate
+from trainer.schedule import build_optimizer
 
 VOCABULARY = 61
 MATRICES = ("attention.qkv", "attention.out", "feed_forward.up", "feed_forward.out")
@@ -68,13 +67,3 @@ def test_only_matrices_between_activations_decay() -> None:
     matrices = {f"blocks.{block}.{part}.weight" for block in (0, 1) for part in MATRICES}
     assert decayed == matrices | {"head.weight"}
     assert set(decay.values()) == {0.3, 0.0}
-
-
-def test_learning_rate_rises_straight_and_falls_by_half_a_cosine_to_the_minimum() -> None:
-    settings = OptimizerConfig(learning_rate=1.0, minimum_learning_rate=0.1, warmup_steps=4)
-    rates = [learning_rate(settings, step, 20) for step in range(1, 21)]
-    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
-    assert rates[11] == pytest.approx(0.55)
-    assert rates[-1] == pytest.approx(0.1)
-    assert all(later < earlier for earlier, later in pairwise(rates[3:]))
-    assert learning_rate(OptimizerConfig(learning_rate=1.0), 1, 1) == pytest.approx(0.0)

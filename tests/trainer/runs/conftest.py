@@ -157,6 +157,7 @@ class Run:
     settings: dict[str, Any]
     environment: dict[str, str] = field(default_factory=dict)
     program: str = "trainer"
+    flags: list[str] = field(default_factory=list)
 
     @property
     def log(self) -> Path:
@@ -175,7 +176,7 @@ class Run:
             f"--set={key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
             for key, value in settings.items()
         ]
-        return ["--config", str(empty), *sets]
+        return ["--config", str(empty), *sets, *self.flags]
 
     def start(self, ranks: int = 1, each: Callable[[int], dict[str, str]] = lambda _rank: {}, **changes: Any) -> Ranks:
         """`each` gives a rank environment variables of its own."""
@@ -211,6 +212,14 @@ class Run:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if line.get("event") == name]
+
+    @staticmethod
+    def dumped(file: Path) -> dict[int, list[int]]:
+        """Samples of each step; a step told twice fails the test."""
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        samples = {line["step"]: line["samples"] for line in lines}
+        assert len(samples) == len(lines), "a step is told twice"
+        return samples
 
     @property
     def outcome(self) -> dict[str, Any]:

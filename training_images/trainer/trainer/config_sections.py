@@ -202,7 +202,7 @@ class GuardConfig(Section):
     """Go back to the newest checkpoint and pass over the data in between when the loss exceeds this many times the
     median of the last `spike_window` steps; null: never."""
     spike_window: Annotated[int, Field(ge=4)] = 64
-    rewinds: Count = 3
+    rewinds: Annotated[int, Field(ge=0)] = 3
     """At most this many in a run, then it ends."""
 
 
