@@ -5,7 +5,7 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test verify-aws lint format bench lock clean
+.PHONY: help setup tools demo test soak verify-aws lint format bench lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,10 @@ demo: setup ## rehearse the platform, train on it, interrupt the training, resum
 
 test: tools ## unit, rehearsal and trainer tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: setup ## kill the training KILLS (100) times at random, CHAOS_SEED tells when, and see that every resume is exact
+	@CHAOS_KILLS="$${KILLS:-100}" CHAOS_SEED="$${CHAOS_SEED:-$$(date +%s)}" \
+		$(BIN)/python -m pytest tests/trainer/chaos -s --timeout 7200
 
 verify-aws: setup ## read-only: does ENV=dev stand in your AWS account as it does in a rehearsal
 	@$(BIN)/python tests/standing/verify.py "$(ENV)"

@@ -1,7 +1,7 @@
 """`trainyard …`: what an ML engineer, a platform engineer or a reviewer types.
 
 Exit status: 0 done, 1 it ran and the answer is no (a policy was violated, training failed), 2 the user's mistake,
-3 the engine or a service failed, 130 interrupted.
+3 the engine or a service failed, 130 interrupted; `train` adds 75 and 76, both for "start it again".
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import typer
 
 from trainyard.cli import data, demo, local
 from trainyard.cli.bootstrap import bootstrap
+from trainyard.cli.checkpoint import app as checkpoint
 from trainyard.cli.doctor import doctor
 from trainyard.cli.preview import preview
+from trainyard.cli.train import CONTEXT, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,10 +27,12 @@ app = typer.Typer(
 )
 app.add_typer(local.app, name="local", help="The rehearsal: the platform in an emulated account on this machine.")
 app.add_typer(data.app, name="data", help="Training data: text to token shards.")
+app.add_typer(checkpoint, name="checkpoint", help="What a run has saved: look, verify, tidy up.")
 app.command("preview")(preview)
 app.command("doctor")(doctor)
 app.command("bootstrap")(bootstrap)
 app.command("demo")(demo.demo)
+app.command("train", context_settings=CONTEXT)(train)
 
 
 def main() -> None:

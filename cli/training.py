@@ -1,4 +1,4 @@
-"""Starts the trainer under torchrun on this machine and follows what it writes."""
+"""Starts the trainer by its launcher on this machine and follows what it writes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from typing import Any
 from trainyard.local.process import die_with_parent
 
 Line = dict[str, Any]
+
+_PATIENCE_SECONDS = 120.0
+"""The launcher gives its ranks 105 s to save and end, unless told otherwise."""
 
 
 class TrainerError(Exception):
@@ -43,24 +46,24 @@ def run(
 ) -> Outcome:
     """Train until the trainer ends, calling `on_line` with each line of its journal; return how it ended.
 
-    `arguments` follow `-m trainer`; `directory` is the run's. Raises TrainerError.
+    `arguments` are those of `python -m trainer`; `directory` is the run's. Raises TrainerError.
     """
     directory.mkdir(parents=True, exist_ok=True)
     outcome_file = directory / "outcome.json"
     outcome_file.unlink(missing_ok=True)
     journal = directory / "metrics.jsonl"
     log = directory / "trainer.log"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    command = [sys.executable, "-m", "trainer.launch", "--nproc-per-node", str(ranks)]
     threads = max(1, (os.cpu_count() or 1) // ranks)
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [*command, "-m", "trainer", *arguments],
+            [*command, "--", *arguments],
             env={**os.environ, **environment, "OMP_NUM_THREADS": str(threads)},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
             start_new_session=True,  # a Ctrl-C reaches us; we let the trainer save first
-            # torchrun that is told to terminate ends its workers; one that is killed would leave them.
+            # So that the ranks save: a launcher that is killed takes them with it.
             preexec_fn=lambda: die_with_parent(signal.SIGTERM),
         )
         try:
@@ -106,7 +109,7 @@ def _terminate(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(timeout=40)  # torchrun gives its workers 30 s
+            process.wait(timeout=_PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -19,7 +19,8 @@ from trainer import corpus, encode
 from trainer.encode import END_OF_TEXT
 from trainer.prepare import Progress, prepare
 from trainer.shards import MANIFEST, TOKENIZER, DataError, Manifest, Split, TokenShards
-from trainer.storage import S3Storage, Storage, StorageError, open_storage
+from trainer.storage import Storage, StorageError, open_storage
+from trainer.storage_s3 import S3Storage
 
 SMALL: dict[str, Any] = {"vocab_size": 400, "shard_tokens": 1000, "val_fraction": 0.2}
 
@@ -294,7 +295,7 @@ KILLED = """
 import os, signal
 from trainer import encode
 from trainer.prepare import prepare
-from trainer.storage import LocalStorage
+from trainer.storage_local import LocalStorage
 encode.ENCODE_BATCH_BYTES = 500
 def kill_in_the_middle(progress):
     if progress.stage == "encode and upload" and progress.done > progress.total / 2:

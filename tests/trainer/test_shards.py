@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from trainer.shards import MANIFEST, DataError, Manifest, TokenShards
-from trainer.storage import LocalStorage, Storage, open_storage
+from trainer.storage import Storage, open_storage
+from trainer.storage_local import LocalStorage
 
 SHARD_TOKENS = (1000, 1000, 333)
 
@@ -151,7 +152,7 @@ def test_local_ranks_fetch_each_shard_once_between_them(s3: str, tmp_path: Path)
 
 
 def _record_downloads(fetched: str) -> None:
-    from trainer.storage import S3Storage
+    from trainer.storage_s3 import S3Storage
 
     download = S3Storage.download
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from trainer.storage import MULTIPART_BYTES, LocalStorage, Storage, StorageError, open_storage
+from trainer.storage import Storage, StorageError, open_storage
+from trainer.storage_local import LocalStorage
+from trainer.storage_s3 import MULTIPART_BYTES
 
 
 @pytest.fixture(params=["path", "s3"])

@@ -35,6 +35,7 @@ SMALL: dict[str, Any] = {
     "optimizer.learning_rate": 0.01,
     "optimizer.warmup_steps": 2,
     "checkpoint.interval_steps": 4,
+    "checkpoint.asynchronous": False,  # at steps of milliseconds, so that each is there when a test looks
     "metrics.interval_steps": 1,
 }
 """Divides over one, two and three ranks, with accumulation on each."""

@@ -30,6 +30,8 @@ def rank(request: dict) -> int:
             return main()
         runpy.run_path(program, run_name="__main__")
         return 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     except BaseException:  # noqa: BLE001 - any failure of the rank belongs in its log
         traceback.print_exc()
         return 1

@@ -1,46 +1,215 @@
-"""As people start it: `python -m trainer` alone and under torchrun, with settings that are right and that are not."""
+"""As people start it: by the launcher on one node or two, under torchrun, alone; with settings right and wrong."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import psutil
 import pytest
 
+LAUNCH = [sys.executable, "-m", "trainer.launch"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+LONG = {"training__steps": 4000, "checkpoint__interval_steps": 4000}
 
 
 def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-def test_torchrun_told_to_go_ends_its_ranks_saved_and_the_run_goes_on(new_run: Callable) -> None:
+@contextmanager
+def launched(run, *options: str, **changes) -> Iterator[subprocess.Popen]:
+    """The launcher with two ranks, as a process of its own. Killed, with its ranks, if the test leaves it running."""
+    options = options or ("--nproc-per-node", "2")
+    with run.log.open("a") as log:
+        process = subprocess.Popen(
+            [*LAUNCH, *options, "--", *run.arguments(**changes)], stdout=log, stderr=log, env=environment()
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ranks_of(process: subprocess.Popen) -> list[psutil.Process]:
+    children = psutil.Process(process.pid).children()
+    return [child for child in children if child.cmdline()[-1:] and "trainer" in child.cmdline()]
+
+
+def gone(processes: list[psutil.Process], seconds: float = 5) -> bool:
+    return not psutil.wait_procs(processes, timeout=seconds)[1]
+
+
+def test_told_to_go_the_ranks_save_and_the_status_asks_for_another_start(new_run: Callable) -> None:
     settings = {"training__steps": 200, "checkpoint__interval_steps": 200}
     uninterrupted = new_run(**settings).go(2)
     run = new_run(**settings)
-    with run.log.open("w") as log:
-        launcher = subprocess.Popen(
-            [*TORCHRUN, "-m", "trainer", *run.arguments()], stdout=log, stderr=log, env=environment()
-        )
+    with launched(run) as launcher:
         run.wait_for_step(5)
         told = time.monotonic()
         launcher.send_signal(signal.SIGTERM)
-        launcher.wait(30)
+        assert launcher.wait(30) == 75, run.log.read_text()
     assert time.monotonic() - told < 15
     assert run.outcome["outcome"] == "preempted"
     stopped_at = run.outcome["step"]
     assert 5 <= stopped_at < 200
+    assert f"ended at step {stopped_at}, newest checkpoint {run.outcome['checkpoint']}" in run.log.read_text()
 
-    run.go(2)
+    with launched(run) as launcher:
+        assert launcher.wait(60) == 0, run.log.read_text()
     assert run.outcome == {**run.outcome, "outcome": "finished", "step": 200, "resumed_from_step": stopped_at}
     assert run.steps == uninterrupted.steps
 
 
-def test_torchrun_with_fsdp_reaches_the_losses_of_one_process(new_run: Callable) -> None:
+def test_killed_launcher_leaves_no_rank_alive(new_run: Callable) -> None:
+    run = new_run(**LONG)
+    with launched(run) as launcher:
+        run.wait_for_step(2)
+        ranks = ranks_of(launcher)
+        assert len(ranks) == 2
+        launcher.kill()
+        assert gone(ranks)
+
+
+def test_a_rank_that_is_killed_ends_the_gang_as_failed(new_run: Callable) -> None:
+    run = new_run(**LONG)
+    with launched(run) as launcher:
+        run.wait_for_step(2)
+        ranks = ranks_of(launcher)
+        ranks[1].kill()
+        assert launcher.wait(20) == 1
+        assert gone(ranks)
+    assert "was ended by SIGKILL" in run.log.read_text()
+    assert run.outcome["outcome"] == "failed"
+
+
+def test_a_rank_that_can_not_end_is_killed_when_its_time_is_up_and_the_run_is_to_start_again(new_run: Callable) -> None:
+    run = new_run(**LONG)
+    with launched(run, "--nproc-per-node", "2", "--shutdown-timeout", "4") as launcher:
+        run.wait_for_step(2)
+        ranks = ranks_of(launcher)
+        ranks[1].suspend()
+        told = time.monotonic()
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(20) == 75
+        assert time.monotonic() - told > 4
+        assert gone(ranks)
+    assert "killed: still running 4 s after SIGTERM" in run.log.read_text()
+
+
+def test_sigusr1_profiles_every_rank_and_a_rank_that_stops_ends_the_gang_as_hung(new_run: Callable) -> None:
+    run = new_run(**LONG, watchdog__seconds=3)
+    with launched(run) as launcher:
+        run.wait_for_step(2)
+        ranks = ranks_of(launcher)
+        launcher.send_signal(signal.SIGUSR1)
+        run.wait_for(lambda: len(list(run.directory.glob("profile/steps-*-rank[01].json.gz"))) == 2)
+        ranks[1].suspend()
+        assert launcher.wait(40) == 76
+        assert gone(ranks)
+    assert "rank 1 has been silent for" in run.outcome["reason"]
+
+
+def test_told_to_go_while_starting_nothing_is_lost_and_no_rank_is_left(new_run: Callable) -> None:
+    run = new_run(**LONG)
+    with launched(run) as launcher:
+        run.wait_for(lambda: len(ranks_of(launcher)) == 2)
+        ranks = ranks_of(launcher)
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(30) == 75
+        assert gone(ranks)
+    assert not run.checkpoints.exists()
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def node(rank: int, port: str) -> list[str]:
+    place = ["--nnodes", "2", "--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port", port]
+    return ["--nproc-per-node", "1", *place]
+
+
+def test_two_nodes_meet_and_a_signal_to_one_ends_both_saved(new_run: Callable) -> None:
+    run, port = new_run(**LONG), free_port()
+    with launched(run, *node(1, port)) as second:
+        time.sleep(1)  # it has to wait for the first
+        with launched(run, *node(0, port)) as first:
+            run.wait_for_step(3)
+            second.send_signal(signal.SIGTERM)
+            assert (first.wait(30), second.wait(30)) == (75, 75), run.log.read_text()
+    assert run.outcome["outcome"] == "preempted"
+    assert run.outcome["reason"] == "SIGTERM (rank 1)"
+
+
+def test_a_node_started_anew_waits_for_the_new_gang(new_run: Callable) -> None:
+    run, port = new_run(**LONG), free_port()
+    with launched(run, *node(0, port)) as first, launched(run, *node(1, port)) as second:
+        run.wait_for_step(1)
+        first_rank = ranks_of(first)[0]
+        second.kill()
+        second.wait()
+        first_rank.suspend()  # so that the old gang is still there when the new node comes
+        with launched(run, *node(1, port)) as again:
+            time.sleep(4)
+            assert again.poll() is None
+            assert not ranks_of(again)
+            first_rank.resume()
+            assert first.wait(30) == 1
+            with launched(run, *node(0, port)):
+                run.wait_for(lambda: ranks_of(again))
+
+
+def test_a_port_in_use_is_told_as_what_it_is(new_run: Callable) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [*LAUNCH, *node(0, str(port)), "--", *new_run().arguments()]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.returncode == 2
+    assert f"--master-port {port}: can't be served here" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "said"),
+    [
+        ([], {"training.stepps": 3}, "training.stepps: there is no such setting; did you mean steps?"),
+        ([], {"training.global_batch_size": 10}, "which 2 rank(s) x 2 samples"),
+        (["--nproc-per-node", "some"], {}, "--nproc-per-node some: expected a number from 1, gpu"),
+        (["--nnodes", "2"], {}, "--master-addr must name the first node"),
+        (["--node-rank", "1"], {}, "--node-rank 1: with --nnodes 1 it may be 0 to 0"),
+        (["--processes", "2"], {}, "unrecognized arguments: --processes 2"),
+    ],
+)
+def test_what_can_not_be_done_is_told_once_and_at_once(
+    new_run: Callable, options: list[str], changes: dict, said: str
+) -> None:
+    run = new_run()
+    run.settings |= changes
+    command = [*LAUNCH, "--nproc-per-node", "2", *options, "--", *run.arguments()]
+    started = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("trainer: ") == 1
+    assert "Traceback" not in done.stderr
+    assert not run.directory.exists()
+    assert time.monotonic() - started < 10
+
+
+def test_torchrun_starts_it_too_and_fsdp_reaches_the_losses_of_one_process(new_run: Callable) -> None:
     alone = new_run(model__dropout=0.0).go()
     run = new_run(model__dropout=0.0, parallel__strategy="fsdp")
     command = [*TORCHRUN, "-m", "trainer", *run.arguments()]
@@ -50,7 +219,7 @@ def test_torchrun_with_fsdp_reaches_the_losses_of_one_process(new_run: Callable)
         assert run.steps[step] == pytest.approx((loss, norm), rel=1e-4), step
 
 
-def test_python_m_trainer_runs_without_torchrun(new_run: Callable) -> None:
+def test_python_m_trainer_runs_alone(new_run: Callable) -> None:
     run = new_run()
     command = [sys.executable, "-m", "trainer", *run.arguments()]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)

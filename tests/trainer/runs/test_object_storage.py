@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import boto3
 import pytest
@@ -22,7 +24,7 @@ def keys(bucket: str, prefix: str) -> set[str]:
     return {entry["Key"].removeprefix(prefix) for entry in listed.get("Contents", [])}
 
 
-def test_run_on_a_bucket_survives_kill_and_damage(new_run: Callable, bucket: str) -> None:
+def test_run_on_a_bucket_survives_kill_damage_and_the_loss_of_its_disk(new_run: Callable, bucket: str) -> None:
     uninterrupted = new_run().go(2)
     run = new_run(data__uri=f"s3://{bucket}/tokens", checkpoint__uri=f"s3://{bucket}/runs/a")
     gang = run.start(2)
@@ -33,6 +35,7 @@ def test_run_on_a_bucket_survives_kill_and_damage(new_run: Callable, bucket: str
     content = bytearray(client.get_object(**damaged)["Body"].read())
     content[100] ^= 1
     client.put_object(**damaged, Body=bytes(content))
+    shutil.rmtree(run.directory / "checkpoints")
 
     run.go(2)
     assert run.outcome["resumed_from_step"] == 4
@@ -41,7 +44,46 @@ def test_run_on_a_bucket_survives_kill_and_damage(new_run: Callable, bucket: str
     assert run.steps == uninterrupted.steps
     expected = {".metadata", "__0_0.distcp", "__1_0.distcp", "manifest.json"}
     assert keys(bucket, "runs/a/step-00000012/") == expected
-    assert not list(run.directory.glob("staging/*")), "what was staged is left behind"
+    on_disk = sorted(folder.name for folder in run.directory.glob("checkpoints/*/*"))
+    assert on_disk == ["step-00000004", "step-00000008", "step-00000012"]
+
+
+def test_after_a_failure_of_the_processes_alone_nothing_is_fetched(new_run: Callable, bucket: str, caplog) -> None:
+    uninterrupted = new_run(data__uri=f"s3://{bucket}/tokens").go(2)
+    run = new_run(data__uri=f"s3://{bucket}/tokens", checkpoint__uri=f"s3://{bucket}/runs/c")
+    gang = run.start(2)
+    run.wait_for(lambda: "manifest.json" in keys(bucket, "runs/c/step-00000008/"))
+    gang.kill()
+    caplog.clear()
+    run.go(2)
+    assert run.outcome["resumed_from_step"] == 8
+    (resumed,) = run.events("resumed")
+    assert resumed["uri"].startswith(str(run.directory / "checkpoints"))
+    assert not [line for line in caplog.messages if "GET" in line and ".distcp" in line]
+    assert run.steps == uninterrupted.steps
+
+
+@pytest.mark.parametrize("lost", [0, 1], ids=["first", "second"])
+def test_a_node_that_lost_its_disk_sends_all_to_the_durable_place(
+    new_run: Callable, bucket: str, tmp_path: Path, lost: int
+) -> None:
+    """Two nodes of a rank each, with disks of their own."""
+    run = new_run(checkpoint__uri=f"s3://{bucket}/runs/d", parallel__strategy="fsdp")
+
+    def node(rank: int) -> dict[str, str]:
+        return {"GROUP_RANK": str(rank), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "HOME": str(tmp_path / f"{rank}")}
+
+    disks = {"checkpoint__local_directory": "~/nvme"}
+    gang = run.start(2, each=node, **disks)
+    run.wait_for(lambda: "manifest.json" in keys(bucket, "runs/d/step-00000008/"))
+    gang.kill()
+    shutil.rmtree(tmp_path / str(lost))
+    run.start(2, each=node, **disks).finish()
+    assert run.outcome["resumed_from_step"] == 8
+    (resumed,) = run.events("resumed")
+    assert resumed["uri"] == f"s3://{bucket}/runs/d/step-00000008"
+    refused = [event["reason"] for event in run.events("checkpoint-refused")]
+    assert refused[-1] == "1 of 2 ranks have it on their node's disk"
 
 
 def test_another_node_with_an_empty_disk_resumes_and_keeps_the_run_id(new_run: Callable, bucket: str) -> None:

@@ -6,11 +6,15 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import boto3
 import pytest
 import torch
+from trainer.preemption import SECONDS_TO_END
 
+PROGRAM = Path(__file__).parent / "phases.py"
 LONG_STEPS = {"training__steps": 3, "checkpoint__interval_steps": 100}
 
 SPOT_WARNING = "EC2 Spot Instance Interruption Warning"
@@ -44,7 +48,7 @@ def test_sigterm_on_any_rank_drops_the_step_begun_and_the_resumed_run_does_it_ex
     time.sleep(0.3 * seconds_per_step)
     told = time.monotonic()
     gang.signal(1, signal.SIGTERM)
-    assert gang.wait(30) == [0, 0]
+    assert gang.wait(30) == [75, 75]
     assert time.monotonic() - told < 3
     assert run.outcome["outcome"] == "preempted"
     assert run.outcome["step"] == 1
@@ -57,18 +61,93 @@ def test_sigterm_on_any_rank_drops_the_step_begun_and_the_resumed_run_does_it_ex
     resumed_like_uninterrupted(run, uninterrupted, tensors_of)
 
 
-def test_a_scheduler_that_takes_0_for_the_end_is_given_its_own_status(new_run: Callable, monkeypatch) -> None:
-    """Kubernetes would never start the pods of an interrupted gang again that ended with 0."""
-    monkeypatch.setenv("TRAINER_PREEMPTED_EXIT_STATUS", "75")
+def test_a_scheduler_that_knows_another_number_is_given_it(new_run: Callable, monkeypatch) -> None:
+    monkeypatch.setenv("TRAINER_PREEMPTED_EXIT_STATUS", "99")
     run = new_run(training__steps=2000, checkpoint__interval_steps=5000)
     gang = run.start(2)
     run.wait_for_step(1)
     gang.signal(0, signal.SIGTERM)
-    assert gang.wait(30) == [75, 75]
+    assert gang.wait(30) == [99, 99]
     assert run.outcome["outcome"] == "preempted"
 
     monkeypatch.setenv("TRAINER_PREEMPTED_EXIT_STATUS", "often")
     assert new_run().start(1).wait(60) == [2]
+
+
+PHASES = {
+    # phase: how often it is passed through before the warning comes
+    "restore": 0,
+    "settle": 0,
+    "data": 5,
+    "train": 5,
+    "evaluate": 0,
+    "save": 0,
+}
+
+
+@pytest.mark.parametrize(("phase", "rank"), [(phase, index % 2) for index, phase in enumerate(PHASES)])
+def test_a_warning_is_heard_in_every_phase_and_costs_no_number(
+    new_run: Callable, tensors_of: Callable, tmp_path, phase: str, rank: int
+) -> None:
+    settings = {"training__steps": 12, "checkpoint__interval_steps": 8, "evaluation__interval_steps": 8}
+    uninterrupted = new_run(**settings).go(2)
+    run = new_run(**settings)
+    if phase == "restore":
+        first = run.start(2)
+        run.wait_for(lambda: run.events("checkpoint"))
+        first.kill()
+    marker = tmp_path / "marker"
+    run.program = str(PROGRAM)
+    run.environment = {"PHASE": phase, "PHASE_AFTER": str(PHASES[phase]), "PHASE_MARKER": str(marker)}
+    gang = run.start(2)
+    run.wait_for(marker.with_suffix(f".{rank}").exists)
+    told = time.monotonic()
+    gang.signal(rank, signal.SIGTERM)
+    assert gang.wait(30) == [75, 75], run.log.read_text()
+    assert time.monotonic() - told < 5
+    assert run.outcome["outcome"] == "preempted"
+    assert run.outcome["reason"] == f"SIGTERM (rank {rank})"
+    assert run.outcome["step"] == {"restore": 8, "settle": 0, "data": 5, "train": 5, "evaluate": 8, "save": 8}[phase]
+
+    run.program = "trainer"
+    run.go(2)
+    assert run.steps == uninterrupted.steps
+    assert [e["evaluation_loss"] for e in run.events("evaluation")] == [
+        e["evaluation_loss"] for e in uninterrupted.events("evaluation")
+    ]
+    left, right = (tensors_of(one.checkpoints / "step-00000012") for one in (run, uninterrupted))
+    assert left.keys() == right.keys()
+    assert all(torch.equal(value, right[name]) for name, value in left.items())
+
+
+def test_the_machines_end_is_left_before_in_time_to_save(new_run: Callable) -> None:
+    run = new_run(training__steps=100_000, checkpoint__interval_steps=100_000, preemption__seconds_for_saving=1)
+    ends_at = datetime.now(UTC) + timedelta(seconds=SECONDS_TO_END + 1 + 6)
+    run.environment = {"TRAINER_ENDS_AT": ends_at.isoformat()}
+    gang = run.start(2)
+    assert gang.wait(30) == [75, 75], run.log.read_text()
+    assert datetime.now(UTC) < ends_at - timedelta(seconds=SECONDS_TO_END - 5)
+    assert run.outcome["step"] > 0
+    assert run.outcome["checkpoint"] == str(run.checkpoints / f"step-{run.outcome['step']:08d}")
+    assert run.outcome["reason"].startswith(f"the machines' end at {ends_at.isoformat()} (rank 0)")
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "said"),
+    [
+        ("2020-01-01T00:00:00Z", "TRAINER_ENDS_AT 2020-01-01T00:00:00+00:00 was "),
+        ("soon", "TRAINER_ENDS_AT is 'soon': expected a time with its zone, 2027-01-15T11:30:00Z"),
+        ("2027-01-15T11:30:00", "expected a time with its zone"),
+    ],
+)
+def test_machines_that_leave_no_time_to_train_are_told_and_not_started_for_ever(
+    new_run: Callable, ends_at: str, said: str
+) -> None:
+    run = new_run()
+    run.environment = {"TRAINER_ENDS_AT": ends_at}
+    assert run.start(2).wait() == [2, 2]
+    assert said in run.log.read_text()
+    assert run.log.read_text().count("trainer: ") == 1
 
 
 def test_evaluation_cut_short_is_done_by_the_resumed_run(new_run: Callable, write_tokens: Callable, tmp_path) -> None:
@@ -80,7 +159,7 @@ def test_evaluation_cut_short_is_done_by_the_resumed_run(new_run: Callable, writ
     gang = run.start(2)
     run.wait_for_step(4)
     gang.signal(0, signal.SIGTERM)
-    gang.finish()
+    assert gang.wait() == [75, 75]
     assert run.outcome == {**run.outcome, "outcome": "preempted", "step": 4}
     assert not run.events("evaluation")
 
@@ -99,7 +178,7 @@ def test_sigterm_before_the_first_step_leaves_nothing_to_resume(new_run: Callabl
     for rank in range(2):
         run.wait_for(lambda: run.directory.exists())
         gang.signal(rank, signal.SIGTERM)
-    assert gang.wait() == [0, 0]
+    assert gang.wait() == [75, 75]
     assert run.outcome == {**run.outcome, "outcome": "preempted", "step": 0, "checkpoint": None}
     assert not run.checkpoints.exists()
 
@@ -135,13 +214,20 @@ def test_queue_message_about_one_rank_stops_the_gang_and_others_messages_stay(
     gang = run.start(2, each=of_instance)
     run.wait_for_step(3)
     send("i-0123456789abcdef0")
-    send(of_instance(1)["TRAINER_INSTANCE_ID"], "EC2 Instance Rebalance Recommendation")
+    send(of_instance(1)["TRAINER_INSTANCE_ID"], "EC2 Instance Launch Successful")
     at = max(run.steps)
     run.wait_for_step(at + 60)
     assert held() == 2, "a message about another instance, and another kind of event, are not this gang's"
+    assert not run.events("checkpoint")
+
+    send(of_instance(1)["TRAINER_INSTANCE_ID"], "EC2 Instance Rebalance Recommendation")
+    run.wait_for(lambda: run.events("checkpoint"))
+    assert run.events("warned")[0]["reason"] == f"rebalance recommendation of {of_instance(1)['TRAINER_INSTANCE_ID']}"
+    run.wait_for_step(run.events("checkpoint")[0]["step"] + 60)
+    assert held() == 2
 
     send(of_instance(1)["TRAINER_INSTANCE_ID"])
-    assert gang.wait(30) == [0, 0]
+    assert gang.wait(30) == [75, 75]
     assert run.outcome["outcome"] == "preempted"
     assert run.outcome["reason"] == f"spot interruption of {of_instance(1)['TRAINER_INSTANCE_ID']} (rank 0)"
     assert run.outcome["step"] == max(run.steps)

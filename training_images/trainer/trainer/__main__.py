@@ -1,8 +1,6 @@
-"""`python -m trainer`, alone or under torchrun: reads the settings, trains, turns the end into an exit code.
+"""`python -m trainer`, one rank: reads the settings, trains, turns the end into an exit status (see `exit_codes`).
 
-0: finished, or preempted after saving (outcome.json says which). 1: the training failed. 2: a setting or a place must
-be put right first; one message from rank 0 says what. A scheduler that takes 0 for the end of the work sets
-TRAINER_PREEMPTED_EXIT_STATUS, 1 to 125, which then stands for "saved, start me again".
+`trainer.launch` starts as many as a node has GPUs; torchrun can too.
 """
 
 from __future__ import annotations
@@ -11,20 +9,24 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from trainer import exit_codes
 from trainer.config import accumulation_steps, load_config
 from trainer.errors import TrainingError, UserError
 from trainer.preemption import Notice
+from trainer.processes import die_with, launcher
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}\n{self.format_usage().rstrip()}")
 
 
 def main() -> int:
+    die_with(launcher())
     notice = Notice()
     notice.listen_for_signals()  # first of all: from here on a warning is never lost
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -33,29 +35,23 @@ def main() -> int:
     )
     logging.getLogger("trainer").setLevel(logging.INFO)
     try:
-        preempted_status = _preempted_status()
-        arguments = _arguments()
+        preempted = exit_codes.of_preempted()
+        arguments = read_arguments()
         config = load_config(arguments.config, arguments.changes)
         accumulation_steps(config.training, world_size)
         from trainer.loop import train  # torch takes seconds to import; a misspelt setting should not
 
         outcome = train(config, notice, arguments.dump_batches)
     except UserError as error:
-        return _end(rank, error, 2)
+        return _end(rank, error, exit_codes.BAD_CONFIGURATION)
     except TrainingError as error:
-        return _end(rank, error, 1)
-    return preempted_status if outcome.outcome == "preempted" else 0
+        return _end(rank, error, exit_codes.FAILED)
+    return preempted if outcome.outcome == "preempted" else exit_codes.FINISHED
 
 
-def _preempted_status() -> int:
-    said = os.environ.get("TRAINER_PREEMPTED_EXIT_STATUS", "0")
-    if not said.isdecimal() or int(said) > 125:
-        raise UserError(f"TRAINER_PREEMPTED_EXIT_STATUS is {said!r}: it may be 0 to 125")
-    return int(said)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = _Parser(prog="python -m trainer", description="Trains a GPT-style decoder on prepared token shards.")
+def read_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Those of `python -m trainer`. Raises UserError for what it does not know."""
+    parser = Parser(prog="python -m trainer", description="Trains a GPT-style decoder on prepared token shards.")
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file, or a recipe's name: cpu-tiny, …")
     parser.add_argument(
         "--set",
@@ -68,7 +64,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--dump-batches", type=Path, metavar="FILE", help="write which samples each step trains on, as JSON lines"
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def _end(rank: int, error: Exception, code: int) -> int:

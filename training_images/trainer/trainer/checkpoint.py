@@ -1,44 +1,52 @@
-"""Checkpoints in a folder or a bucket: `<uri>/step-00000123/` with a file per rank, an index and a manifest.
+"""The checkpoints of one run: `<place>/step-00000123/` with files of each rank, an index and a manifest.
 
-Saving: each rank writes, hashes and uploads what is its own; when all have, rank 0 writes the manifest. Without it,
-there is no checkpoint. Loading: the newest whose every byte is as the manifest says; the ranks agree on which, and each
-reads its part.
+A save takes a snapshot, and training goes on; in the background the snapshot comes to the node's own disk and then to
+the durable place. Its manifest is written there last: without it there is no checkpoint. A run goes on from the newest
+whose every byte is as the manifest says, in either tier; for the loss of a node only the durable one counts.
 """
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import re
-import shutil
+import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint import CheckpointException, FileSystemReader, FileSystemWriter
+from torch import Tensor
+from torch.distributed.checkpoint import CheckpointException, FileSystemReader
 
+from trainer import saving
+from trainer.catalog import folder_name
+from trainer.code_revision import code_revision
 from trainer.config import DATA, Config
 from trainer.errors import TrainingError, UserError
+from trainer.flight import Flight, Medians, PruneFailed, Saved, SaveFailed
 from trainer.gang import Gang
-from trainer.manifest import (
-    MANIFEST,
-    CheckpointManifest,
-    FileRecord,
-    UnsoundCheckpointError,
-    check_file,
-    differences,
-    hash_of,
-    record_of,
-)
+from trainer.manifest import MANIFEST, CheckpointManifest, Ending, FileRecord, History, differences, hash_of
+from trainer.restore import Found, Refused, Tiers
+from trainer.saving import Saving
 from trainer.state import Progress, RngState, TrainingState, rng_state, seed_rank, set_rng_state
 from trainer.storage import open_storage
+from trainer.storage_local import LocalStorage
+
+__all__ = ["CheckpointError", "Checkpoints", "Found", "PruneFailed", "Refused", "SaveFailed", "Saved", "Started"]
+
+log = logging.getLogger("trainer")
 
 # One process is a choice here, not an accident.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
 
-_INDEX = ".metadata"
-_STEP_FOLDER = re.compile(r"step-(\d{8,})")
+_RESTORE_PATIENCE_SECONDS = 120.0
+_TIME_TO_GIVE_UP = 2.0
+"""An older save is dropped for an emergency when less than this many times an upload's usual seconds are left."""
+_USUAL_UPLOAD_SECONDS = 10.0  # until one has been measured
 
 
 class CheckpointError(TrainingError):
@@ -46,30 +54,21 @@ class CheckpointError(TrainingError):
 
 
 @dataclass(frozen=True)
-class Saved:
+class Started:
+    """What has become of a save when training may go on."""
+
     uri: str
     step: int
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Refused:
-    uri: str
-    step: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """A checkpoint whose every file has been verified, ready to be read from `folder`."""
-
-    uri: str
-    manifest: CheckpointManifest
-    folder: Path
+    state: Literal["under way", "local", "durable", "skipped"]
+    """local: on the nodes' own disks, and time was too short for more."""
+    stall_seconds: float = 0.0
+    """How long this rank stood still for the snapshot."""
+    reason: str | None = None
+    """Why it was skipped, or is not durable."""
 
 
 class Checkpoints:
-    """The checkpoints of one run. Every method is called by all ranks."""
+    """Every method is called by all ranks."""
 
     def __init__(self, config: Config, run_id: str, data_sha256: str, gang: Gang) -> None:
         """Raises UserError for a place that can't be used."""
@@ -78,37 +77,56 @@ class Checkpoints:
         """Replaced by that of the checkpoint a run continues from."""
         self._data_sha256 = data_sha256
         self._gang = gang
-        self._storage = gang.together(lambda: open_storage(config.checkpoint.uri))
-        self._staging = config.run.directory.absolute() / "staging" / f"node-{gang.node_rank}"
+        self._begun = time.monotonic()
+        durable = gang.together(lambda: open_storage(config.checkpoint.uri))
+        local = _local_tier(config, durable.uri, in_place=durable.local_path(MANIFEST) is not None)
+        self._tiers = Tiers(gang, durable, local, config.checkpoint.upload_threads, _RESTORE_PATIENCE_SECONDS, _retried)
+        self._saving = Saving(gang, durable, local, config.checkpoint, self._manifest)
+        self._before = History()
+        self._resumed = False
+        self._search_seconds = 0.0
         self.refused: list[Refused] = []
-        self._drop_staged()
+
+    @property
+    def newest_durable(self) -> str | None:
+        """URI of what the loss of a node would go back to."""
+        return self._saving.newest_durable
+
+    @property
+    def measured(self) -> Medians:
+        return self._saving.measured
+
+    @property
+    def history(self) -> History:
+        """Of the run, this process included."""
+        seconds = self._before.seconds_trained + time.monotonic() - self._begun
+        return History(seconds_trained=round(seconds, 3), failures=self._before.failures)
 
     def newest_sound(self) -> Found | None:
-        """Looks from the newest back to one that is whole; what it passes over is left in `refused`."""
-        whole = self._gang.from_leader(self._list)
-        self.refused = []
-        for step in sorted(whole, reverse=True):
-            name = _folder_name(step)
-            try:
-                if not whole[step]:
-                    raise UnsoundCheckpointError(f"no {MANIFEST}: its saving was never finished")
-                manifest = self._read_manifest(name)
-                return Found(self._storage.uri_of(name), manifest, self._fetch(name, manifest))
-            except UnsoundCheckpointError as reason:
-                self.refused.append(Refused(self._storage.uri_of(name), step, str(reason)))
-        return None
+        """Looks from the newest back to one that is whole; what it passes over is left in `refused`.
+
+        A save under way is waited for. Raises UserError where the durable place can't be reached.
+        """
+        self._saving.until(lambda: self._saving.idle)
+        started = time.perf_counter()
+        found, self.refused = self._tiers.newest_sound()
+        if found is not None:
+            self._saving.newest_durable = found.uri if found.tier == "durable" else self._tiers.newest_durable()
+        self._search_seconds = time.perf_counter() - started
+        return found
 
     def load(self, found: Found, state: TrainingState) -> str:
         """Restores `state` and this rank's random numbers. Returns in words where those came from.
 
         Raises UserError if the checkpoint was trained with other essential settings or other data.
         """
+        started = time.perf_counter()
         manifest = found.manifest
         self._refuse_other_settings(found)
         tensors = state.tensors()
         saved_rng = self._gang.rank < manifest.world_size and manifest.device == self._gang.device.type
         random_numbers: RngState = rng_state(self._gang.device) if saved_rng else {}
-        tensors |= {f"rng/{self._gang.rank}/{kind}": value for kind, value in random_numbers.items()}
+        tensors |= self._named(random_numbers)
         try:
             dcp.load(
                 tensors,
@@ -118,78 +136,157 @@ class Checkpoints:
             )
         except CheckpointException as error:
             raise UserError(f"{found.uri}: does not fit this model: {error}") from error
-        state.progress = Progress(**manifest.progress)
+        known = {field.name for field in fields(Progress)}
+        state.progress = Progress(**{name: value for name, value in manifest.progress.items() if name in known})
         if manifest.scaler is not None and state.scaler.is_enabled():
             state.scaler.load_state_dict(manifest.scaler)
-        self.run_id = manifest.run_id
+        self._go_on_from(found)
         if saved_rng:
             set_rng_state(random_numbers, self._gang.device)
         else:
             seed_rank(self._config.run.seed, self._gang.rank, manifest.step)
-        self._drop_staged()
+        seconds = self._search_seconds + time.perf_counter() - started
+        self.measured.restored(max(self._gang.gather(seconds)))
         derived = self._gang.sum(not saved_rng)[0]
         if not derived:
             return "restored on every rank"
         ranks = f"{derived} of {self._gang.world_size} ranks"
         return f"derived from seed and step on {ranks} (saved by {manifest.world_size} on {manifest.device})"
 
-    def save(self, state: TrainingState) -> Saved:
-        """Returns once the checkpoint is durable. Raises CheckpointError if it could not be made so."""
-        name = _folder_name(state.progress.step)
-        try:
-            # What an earlier attempt left under this name loses its manifest first, then the rest.
-            self._gang.from_leader(lambda: self._delete(name))
-            records = self._write(name, state)
-            manifest = self._manifest(state, records)
-            self._gang.from_leader(lambda: self._storage.write_bytes(f"{name}/{MANIFEST}", manifest.to_json()))
-        except (UserError, CheckpointException) as error:
-            self._drop_staged()
-            raise CheckpointError(f"{self._storage.uri_of(name)}: could not be saved: {error}") from error
-        self._drop_staged()
-        return Saved(self._storage.uri_of(name), state.progress.step, manifest.total_bytes)
+    def save(
+        self, state: TrainingState, ending: Ending, wait: bool = False, seconds_left: float | None = None
+    ) -> Started:
+        """Takes a snapshot, which is all that training waits for, and has it saved in the background.
 
-    def prune(self, newest: int) -> None:
-        """Deletes all but the last few up to the one just saved. Later ones are unsound and will be written over.
-
-        Raises CheckpointError where that is not allowed.
+        With `wait` it returns once the checkpoint is durable, or, `seconds_left` having run out, on the nodes' disks.
+        There is one save at a time: at the interval a further one is skipped, at any other ending it waits for the one
+        before, or drops it when there is no time for both. Raises CheckpointError if no snapshot can be taken or, with
+        `wait`, if the checkpoint came to stand nowhere.
         """
+        wait = wait or not self._config.checkpoint.asynchronous
+        ends = None if seconds_left is None else time.monotonic() + seconds_left
+        step, name = state.progress.step, folder_name(state.progress.step)
+        uri = self._tiers.durable.uri_of(name)
+        self._saving.advance()
+        under_way = self._saving.flight
+        if under_way is not None and under_way.step != step:
+            if ending == "interval" and not wait:
+                seconds = time.perf_counter() - under_way.started
+                reason = (
+                    f"{under_way.name} has been under way for {seconds:.0f} s; newest durable: {self.newest_durable}"
+                )
+                return Started(uri, step, "skipped", reason=reason)
+            self._make_way(ends)
+        stall_seconds = 0.0
+        if self._saving.flight is None and self.newest_durable != uri:
+            stall_seconds = self._begin(state, ending)
+        if wait:
+            return self._wait(uri, step, ending, stall_seconds, ends)
+        return Started(uri, step, "under way" if self._saving.flight else "durable", stall_seconds)
+
+    def finished(self) -> list[Saved | SaveFailed | PruneFailed]:
+        """What the background has completed since the last call, the same on every rank. To be called at each step."""
+        self._saving.advance()
+        return self._saving.reports()
+
+    def close(self, wait: bool) -> None:
+        """Ends the background, and with `wait` only after what is under way there. Without, it needs no other rank."""
+        if wait:
+            self._saving.until(lambda: self._saving.idle)
+        self._saving.close()
+
+    def _begin(self, state: TrainingState, ending: Ending) -> float:
+        """Returns the seconds this rank stood still."""
+        started = time.perf_counter()
+        step = state.progress.step
         try:
-            self._gang.from_leader(lambda: self._prune(newest))
-        except UserError as error:
-            raise CheckpointError(f"older checkpoints could not be deleted: {error}") from error
-
-    def _write(self, name: str, state: TrainingState) -> list[FileRecord]:
-        """All ranks write their tensors to disk, hash them and, where the place is no folder, upload them."""
-        tensors = state.tensors()
-        for kind, value in rng_state(self._gang.device).items():
-            tensors[f"rng/{self._gang.rank}/{kind}"] = value
-        in_place = self._storage.local_path(name)
-        folder = in_place or self._staging / name
-        dcp.save(
-            tensors,
-            storage_writer=FileSystemWriter(folder),
-            process_group=self._gang.control,
-            no_dist=self._gang.control is None,
+            size = self._saving.snapshot(state.tensors() | self._named(rng_state(self._gang.device)))
+        except (MemoryError, CheckpointException) as error:
+            uri = self._tiers.durable.uri_of(folder_name(step))
+            raise CheckpointError(f"{uri}: could not be saved: {error}") from error
+        seconds = time.perf_counter() - started
+        self._saving.begin(
+            Flight(
+                step=step,
+                name=folder_name(step),
+                ending=ending,
+                progress=asdict(state.progress),
+                scaler=state.scaler_state(),
+                strategy=state.model.strategy,
+                history=self.history,
+                bytes=size,
+                stall_seconds=seconds,
+                started=started,
+            )
         )
+        return seconds
 
-        def hash_and_upload() -> list[FileRecord]:
-            own = sorted(folder.glob(f"__{self._gang.rank}_*.distcp"))
-            own += [folder / _INDEX] if self._gang.leads else []
-            records = [record_of(file) for file in own]
-            for file in own if in_place is None else []:
-                self._storage.upload(file, f"{name}/{file.name}")
-            return records
+    def _make_way(self, ends: float | None) -> None:
+        """Waits for an older save to end, but not if that would leave no time for the next."""
+        usual = self.measured.upload_seconds or _USUAL_UPLOAD_SECONDS
+        seconds = None if ends is None else max(0.0, ends - time.monotonic() - _TIME_TO_GIVE_UP * usual)
+        if not self._saving.until(lambda: self._saving.flight is None, seconds):
+            self._saving.abandon("dropped, to have time for a newer one")
 
-        return [record for records in self._gang.gather(self._gang.together(hash_and_upload)) for record in records]
+    def _wait(self, uri: str, step: int, ending: Ending, stall_seconds: float, ends: float | None) -> Started:
+        flight = self._saving.flight
+        seconds = None if ends is None else max(0.0, ends - time.monotonic())
+        if self._saving.until(lambda: self._saving.flight is None, seconds):
+            if failed := self._saving.take_failure(step):
+                raise CheckpointError(f"{uri}: could not be saved: {failed.reason}")
+            self._say_ending(self._saving.last, ending, durable=True)
+            return Started(uri, step, "durable", stall_seconds)
+        assert flight is not None
+        reason = f"no time left to make it durable; newest durable: {self.newest_durable}"
+        local = self._tiers.local
+        if local is None or not flight.is_local:
+            self._saving.abandon(reason)
+            self._saving.take_failure(step)
+            raise CheckpointError(f"{uri}: could not be saved: {reason}")
+        self._say_ending(flight.manifest, ending, durable=False)
+        return Started(local.uri_of(flight.name), step, "local", stall_seconds, reason)
 
-    def _manifest(self, state: TrainingState, records: list[FileRecord]) -> CheckpointManifest:
+    def _say_ending(self, manifest: CheckpointManifest | None, ending: Ending, durable: bool) -> None:
+        """A checkpoint that was saved at its interval can turn out to be the last one before an orderly end."""
+        if manifest is None or ending in ("interval", manifest.ending):
+            return
+        gang, tiers = self._gang, self._tiers
+        key = f"{folder_name(manifest.step)}/{MANIFEST}"
+        changed = manifest.model_copy(update={"ending": ending})
+
+        def write() -> None:
+            if gang.local_rank == 0 and tiers.local is not None and tiers.local.exists(key):
+                tiers.local.write_bytes(key, changed.to_json())
+            if gang.leads and durable:
+                saving.in_a_hurry(tiers.durable).write_bytes(key, changed.to_json())
+
+        try:
+            gang.together(write)
+        except UserError as error:
+            log.warning("%s counts as saved at its interval: %s", folder_name(manifest.step), error)
+        if durable:
+            self._saving.last = changed
+
+    def _go_on_from(self, found: Found) -> None:
+        manifest = found.manifest
+        self.run_id = manifest.run_id
+        self._saving.last = manifest if found.tier == "durable" else None
+        if not self._resumed:
+            failures = manifest.history.failures + (manifest.ending == "interval")
+            self._before = manifest.history.model_copy(update={"failures": failures})
+            self._resumed = True
+
+    def _manifest(self, flight: Flight, records: tuple[FileRecord, ...]) -> CheckpointManifest:
         config = self._config.model_dump(mode="json")
         return CheckpointManifest(
             run_id=self.run_id,
-            progress=asdict(state.progress),
-            scaler=state.scaler_state(),
+            ending=flight.ending,
+            history=flight.history,
+            code_revision=code_revision(),
+            progress=flight.progress,
+            scaler=flight.scaler,
             world_size=self._gang.world_size,
-            strategy=state.model.strategy,
+            strategy=flight.strategy,
             device=self._gang.device.type,
             data_sha256=self._data_sha256,
             essentials=self._config.essentials(),
@@ -197,60 +294,12 @@ class Checkpoints:
             config_sha256=hash_of(config),
             versions={"torch": str(torch.__version__)},
             saved_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            files=tuple(records),
+            files=records,
         )
 
-    def _list(self) -> dict[int, bool]:
-        """Steps that have files, and whether a manifest is among them."""
-        whole: dict[int, bool] = {}
-        for key in self._storage.list("step-"):
-            folder, _, file = key.partition("/")
-            if match := _STEP_FOLDER.fullmatch(folder):
-                step = int(match[1])
-                whole[step] = whole.get(step, False) or file == MANIFEST
-        return whole
-
-    def _read_manifest(self, name: str) -> CheckpointManifest:
-        def read() -> CheckpointManifest | str:
-            try:
-                return CheckpointManifest.from_json(self._storage.read_bytes(f"{name}/{MANIFEST}"))
-            except (UnsoundCheckpointError, FileNotFoundError) as error:
-                return str(error)
-
-        manifest = self._gang.from_leader(read)
-        if isinstance(manifest, str):
-            raise UnsoundCheckpointError(manifest)
-        return manifest
-
-    def _fetch(self, name: str, manifest: CheckpointManifest) -> Path:
-        """Brings the files to where they can be read and verifies them, the ranks sharing the work.
-
-        In a folder that all see, each file is read by one rank; from a bucket, each node fetches them once.
-        Raises UnsoundCheckpointError on every rank alike.
-        """
-        gang = self._gang
-        in_place = self._storage.local_path(name)
-        folder = in_place or self._staging / name
-        first, stride = (gang.rank, gang.world_size) if in_place else (gang.local_rank, gang.local_world_size)
-
-        def first_problem() -> str | None:
-            for record in manifest.files[first::stride]:
-                try:
-                    if in_place is None:
-                        self._storage.download(f"{name}/{record.name}", folder / record.name)
-                    check_file(folder / record.name, record)
-                except FileNotFoundError:
-                    return f"{record.name} is missing"
-                except UnsoundCheckpointError as reason:
-                    return str(reason)
-            return None
-
-        # A place that can't be reached is no sign of a damaged checkpoint: that ends the start, on every rank.
-        problems = [text for text in gang.gather(gang.together(first_problem)) if text is not None]
-        if problems:
-            self._drop_staged()
-            raise UnsoundCheckpointError("; ".join(dict.fromkeys(problems)))
-        return folder
+    def _named(self, random_numbers: RngState) -> dict[str, Tensor]:
+        """This rank's generators among the tensors of all."""
+        return {f"rng/{self._gang.rank}/{kind}": value for kind, value in random_numbers.items()}
 
     def _refuse_other_settings(self, found: Found) -> None:
         saved = {**found.manifest.essentials, DATA: found.manifest.data_sha256}
@@ -265,26 +314,19 @@ class Checkpoints:
                 f"--set checkpoint.allow_changed=[{','.join(refused)}]"
             )
 
-    def _delete(self, name: str) -> None:
-        """The manifest goes first: what is half deleted is no checkpoint."""
-        keys = self._storage.list(f"{name}/")
-        manifest = f"{name}/{MANIFEST}"
-        if manifest in keys:
-            self._storage.delete([manifest])
-        self._storage.delete([key for key in keys if key != manifest])
 
-    def _prune(self, newest: int) -> None:
-        whole = {step: complete for step, complete in self._list().items() if step <= newest}
-        kept = sorted((step for step, complete in whole.items() if complete), reverse=True)
-        for step in whole.keys() - set(kept[: self._config.checkpoint.keep_last]):
-            self._delete(_folder_name(step))
-
-    def _drop_staged(self) -> None:
-        if self._storage.local_path(MANIFEST) is None:
-            self._gang.gather(None)  # no rank still reads what the first one of each node removes
-            if self._gang.local_rank == 0:
-                shutil.rmtree(self._staging, ignore_errors=True)
+def local_directory(config: Config, durable_uri: str) -> Path:
+    """Where a node keeps its part. A folder for each durable place: what was saved for one is of no use to another."""
+    directory = config.checkpoint.local_directory or config.run.directory / "checkpoints"
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", durable_uri).strip("-")[-40:]
+    return directory.expanduser().absolute() / f"{readable}-{hashlib.sha256(durable_uri.encode()).hexdigest()[:8]}"
 
 
-def _folder_name(step: int) -> str:
-    return f"step-{step:08d}"
+def _local_tier(config: Config, durable_uri: str, in_place: bool) -> LocalStorage | None:
+    if in_place and config.checkpoint.local_directory is None:
+        return None
+    return LocalStorage(local_directory(config, durable_uri))
+
+
+def _retried(reason: str) -> None:
+    log.warning("trying again: %s", reason)

@@ -214,7 +214,7 @@ class WatchdogConfig(Section):
 
 class ProfileConfig(Section):
     steps: str | None = None
-    """Steps to profile with torch's profiler, `first:last`, as a Chrome trace for each rank; SIGUSR1 asks for the next
+    """Steps to profile with torch's profiler, `first-last`, as a Chrome trace for each rank; SIGUSR1 asks for the next
     three at any time."""
     memory: bool = False
     """Record a snapshot of CUDA memory over the same steps, and when memory runs out."""
@@ -223,7 +223,7 @@ class ProfileConfig(Section):
     @classmethod
     def _first_to_last(cls, steps: str | None) -> str | None:
         if steps is not None:
-            match = re.fullmatch(r"(\d+):(\d+)", steps)
+            match = re.fullmatch(r"(\d+)-(\d+)", steps)  # with a colon, YAML takes it for a number of base 60
             if not match or not 1 <= int(match[1]) <= int(match[2]):
-                raise ValueError(f"{steps!r}: expected first:last, such as 10:12")
+                raise ValueError(f"{steps!r}: expected first-last, such as 10-12")
         return steps

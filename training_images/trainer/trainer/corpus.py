@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from trainer.shards import DataError, Split
-from trainer.storage import RefusedError, S3Storage, Storage, open_storage
+from trainer.storage import RefusedError, Storage, open_storage
+from trainer.storage_s3 import S3Storage
 
 PIECE_BYTES = 256 << 10
 STDLIB_LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}

@@ -24,7 +24,7 @@ EXPECTED_ERRORS = (UserError, DataError, StorageError, OSError)
 
 
 def rank_and_world_size(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """As torchrun set them; (0, 1) for a process of its own."""
+    """As the launcher set them; (0, 1) for a process of its own."""
     return int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1"))
 
 
@@ -41,7 +41,7 @@ class Gang:
 
     @classmethod
     def assemble(cls) -> Gang:
-        """Joins the ranks that torchrun started (gloo for CPU tensors, NCCL for CUDA), or stands alone."""
+        """Joins the ranks that the launcher started (gloo for CPU tensors, NCCL for CUDA), or stands alone."""
         rank, world_size = rank_and_world_size()
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
         device = torch.device("cpu")
@@ -49,7 +49,7 @@ class Gang:
             if local_rank >= torch.cuda.device_count():
                 raise UserError(
                     f"local rank {local_rank} has no GPU: {torch.cuda.device_count()} on this node. "
-                    "Start at most that many processes per node (torchrun --nproc-per-node)"
+                    "Start at most that many processes per node (--nproc-per-node)"
                 )
             device = torch.device("cuda", local_rank)
             torch.cuda.set_device(device)
@@ -95,6 +95,14 @@ class Gang:
         summed = torch.tensor(value, dtype=torch.float64)
         dist.all_reduce(summed, group=self.control)
         return summed.item()
+
+    def gather_floats(self, values: list[float]) -> list[list[float]]:
+        """The values of every rank, equally many on each, on every rank, in rank order. Cheaper than `gather`."""
+        if self.control is None:
+            return [values]
+        gathered = torch.empty(self.world_size * len(values), dtype=torch.float64)
+        dist.all_gather_into_tensor(gathered, torch.tensor(values, dtype=torch.float64), group=self.control)
+        return gathered.view(self.world_size, len(values)).tolist()
 
     def gather(self, value: T) -> list[T]:
         """The value of every rank, on every rank, in rank order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils import deterministic
 
 from trainer import evaluation
 from trainer.batch_dump import BatchDump
-from trainer.checkpoint import CheckpointError, Checkpoints
+from trainer.checkpoint import CheckpointError, Checkpoints, PruneFailed, Saved, SaveFailed
 from trainer.config import Config
 from trainer.data import BatchStream, Samples, StepBatch, samples_of_step
 from trainer.ema import WeightAverage
@@ -20,17 +21,26 @@ from trainer.errors import TrainingError, UserError
 from trainer.gang import Gang
 from trainer.guard import NonFiniteGuard, SpikeGuard
 from trainer.metrics import EVALUATION
+from trainer.manifest import Ending as SaveEnding
 from trainer.model import Decoder
 from trainer.parallel import parallelize, settle
-from trainer.preemption import Notice, QueueListener, own_instance_id
+from trainer.phases import Phases
+from trainer.preemption import Leaving, Notice, agree_to_leave, listen
+from trainer.profiling import Profiling
 from trainer.reporting import Ending, Outcome, Reporter, RunDirectory
 from trainer.schedule import build_optimizer, learning_rate, set_learning_rate
 from trainer.shards import Split, TokenShards
 from trainer.state import TrainingState, rng_state, seed_rank, set_rng_state
+from trainer.stragglers import Stragglers
+from trainer.watchdog import Watchdog
 
 
 class Preempted(Exception):  # noqa: N818 - nothing went wrong
     """The gang was asked to go. Raised on every rank before the same micro-batch."""
+
+    def __init__(self, leaving: Leaving) -> None:
+        super().__init__(leaving.reason)
+        self.leaving = leaving
 
 
 class _Spiked(Exception):  # noqa: N818 - it is mended at once
@@ -49,7 +59,12 @@ def train(config: Config, notice: Notice, dump_batches: Path | None = None) -> O
     try:
         trainer = Trainer(config, gang, notice, reporter, gang.from_leader(directory.run_id), dump_batches)
         outcome = trainer.run()
+        trainer.watchdog.close()
     except Exception as error:
+        if trainer is not None:
+            if isinstance(error, torch.OutOfMemoryError):
+                trainer.profiling.out_of_memory()
+            trainer.watchdog.close()
         reason = str(error) or type(error).__name__
         failed = trainer.outcome("failed", reason) if trainer else Outcome("failed", step=0, reason=reason)
         reporter.end(failed)
@@ -98,16 +113,26 @@ class Trainer:
         self.dump_path, self.dump = dump_batches, None
         self.resumed_from_step: int | None = None
         self.newest_checkpoint: str | None = None
-        self.saved_step = 0
+        self.save_soon = False
+        """Something was heard that is worth a checkpoint and no reason to leave."""
+
+        directory = config.run.directory.absolute()
+        self.profiling = Profiling(config.profile, gang, directory)
+        self.stragglers = Stragglers(gang, directory)
+        self.watchdog = Watchdog(gang, config.watchdog.seconds, directory, self._hung)
+        self.phases = Phases(self.watchdog, self.stragglers, gang.device)
 
     def run(self) -> Outcome:
         """Trains to the last step, until the held-out loss stops to fall, or until the gang is asked to go."""
+        self.phases.enter("restoring")
         self._resume()
-        listener = self._listen_to_queue()
+        listener = listen(self.config.preemption, self.gang, self.notice)
+        self.phases.enter("first passes")
         settle(self.model, self.config.training.micro_batch_size, self.gang)
         self._open_batches()
         try:
             while (end := self._end()) is None:
+                self.profiling.step(self.state.progress.step)
                 try:
                     self._train_step()
                 except _Spiked as jump:
@@ -115,14 +140,20 @@ class Trainer:
                     continue
                 if self._due(self.config.evaluation.interval_steps):
                     self._evaluate()
-                if self._due(self.config.checkpoint.interval_steps):
-                    self._save()
-            self._save()
+                if self.save_soon or self._due(self.config.checkpoint.interval_steps):
+                    self.save_soon = False
+                    self._save("interval")
+                self._tell_saves()
+            self._save("final", wait=True)
+            self.checkpoints.close(wait=True)
             return self.outcome("finished", end)
-        except Preempted as reason:
-            self._save()
-            return self.outcome("preempted", str(reason))
+        except Preempted as told:
+            if self.state.progress.step:  # what the seed gives again needs no saving
+                self._save("preempted", wait=True, seconds_left=told.leaving.seconds_left)
+            return self.outcome("preempted", str(told))
         finally:
+            self.profiling.close(self.state.progress.step)
+            self.checkpoints.close(wait=False)
             self.batches.close()
             if listener is not None:
                 listener.close()
@@ -139,6 +170,7 @@ class Trainer:
 
     def _train_step(self) -> None:
         """One optimiser step over the global batch. Raises Preempted with everything as it was before the step."""
+        self.phases.enter("data")
         batch = self.batches.next()
         random_numbers = rng_state(self.gang.device)
         try:
@@ -149,6 +181,7 @@ class Trainer:
             set_rng_state(random_numbers, self.gang.device)
             raise
 
+        self.phases.enter("optimizer")
         config, progress = self.config, self.state.progress
         step = progress.step + 1
         rate = learning_rate(config.optimizer, step, config.training.steps)
@@ -162,6 +195,7 @@ class Trainer:
         if self.average is not None:
             self.average.update(step)
 
+        self.phases.enter("reporting")
         progress.step = step
         progress.position += config.training.global_batch_size
         progress.tokens += step_tokens
@@ -184,23 +218,33 @@ class Trainer:
         for index, (inputs, targets) in enumerate(batch.micro_batches):
             if index:
                 self._agree_to_go_on()
-            with self.model.reducing(last_micro_batch=index == len(batch.micro_batches) - 1):
+            last = index == len(batch.micro_batches) - 1
+            with self.model.reducing(last_micro_batch=last):
+                self.phases.enter("forward")
                 loss, _ = self.model(inputs, targets)
+                self.phases.enter("reduction" if last and self.gang.world_size > 1 else "backward")
                 self.scaler.scale(loss * weight).backward()
             loss_sum += loss.detach()
         return loss_sum, step_tokens
 
     def _agree_to_go_on(self, valid_tokens: int = 0) -> int:
         """One small all-reduce: has any rank been told to go (raises Preempted)? How many tokens have all together?"""
-        told, tokens = self.gang.sum(self.notice.received, valid_tokens)
+        before = self.phases.phase
+        self.phases.enter("agreement")
+        told, warned, tokens = self.gang.sum(self.notice.received, self.notice.warned, valid_tokens)
+        self.phases.enter(before)
         if told:
-            reasons = enumerate(self.gang.gather(self.notice.reason))
-            raise Preempted(", ".join(f"{reason} (rank {rank})" for rank, reason in reasons if reason is not None))
+            raise Preempted(agree_to_leave(self.gang, self.notice))
+        if warned:
+            self.save_soon = True
+            said = self.notice.take_warning()
+            self.reporter.event("warned", f"{said}: saving", step=self.state.progress.step, reason=said)
         return tokens
 
     def _evaluate(self) -> None:
         """Preempted between micro-batches, it is left to the resumed run."""
         assert self.held_out is not None
+        self.phases.enter("evaluation")
         started = time.perf_counter()
         config, progress = self.config, self.state.progress
         loss = evaluation.held_out_loss(
@@ -211,30 +255,47 @@ class Trainer:
         self.reporter.event(EVALUATION, said, step=progress.step, evaluation_loss=loss)
         self.reporter.pause_clock(time.perf_counter() - started)
 
-    def _save(self) -> None:
-        """Saves what is not saved yet. A save that fails ends the run only when it is the last chance."""
-        step = self.state.progress.step
-        if step == self.saved_step:
-            return
+    def _save(self, ending: SaveEnding, wait: bool = False, seconds_left: float | None = None) -> None:
+        """Raises CheckpointError, where it waits, if that came to nothing."""
+        self.phases.enter("saving")
         started = time.perf_counter()
+        step = self.state.progress.step
         try:
-            saved = self.checkpoints.save(self.state)
+            begun = self.checkpoints.save(self.state, ending, wait, seconds_left)
         except CheckpointError as error:
-            last_chance = step == self.config.training.steps or self.gang.sum(self.notice.received)[0]
+            self._tell_saves()
             said = f"{error}; newest checkpoint: {self.newest_checkpoint}"
             self.reporter.event("checkpoint-failed", said, step=step, reason=str(error))
-            if last_chance:
+            if wait:
                 raise
             return
-        seconds = time.perf_counter() - started
-        self.saved_step, self.newest_checkpoint = step, saved.uri
-        said = f"step {step}: saved {saved.uri} ({saved.bytes / 1e6:.1f} MB in {seconds:.2f} s)"
-        self.reporter.event("checkpoint", said, step=step, uri=saved.uri, bytes=saved.bytes, seconds=round(seconds, 3))
-        try:
-            self.checkpoints.prune(step)
-        except CheckpointError as error:
-            self.reporter.event("prune-failed", str(error), step=step, reason=str(error))
+        self._tell_saves()
+        if begun.state == "skipped":
+            said = f"step {step}: not saved: {begun.reason}"
+            self.reporter.event("checkpoint-skipped", said, step=step, reason=begun.reason)
+        elif begun.state == "local":
+            self.newest_checkpoint = begun.uri
+            self.reporter.event("checkpoint-local", f"{begun.uri}: {begun.reason}", step=step, uri=begun.uri)
         self.reporter.pause_clock(time.perf_counter() - started)
+
+    def _tell_saves(self) -> None:
+        """What the background has completed."""
+        for one in self.checkpoints.finished():
+            if isinstance(one, Saved):
+                self.newest_checkpoint = one.uri
+                said = (
+                    f"step {one.step}: saved {one.uri} ({one.bytes / 1e6:.1f} MB in {one.seconds:.2f} s, "
+                    f"training stood still for {one.stall_seconds:.2f} s)"
+                )
+                self.reporter.event("checkpoint", said, **asdict(one))
+            elif isinstance(one, SaveFailed):
+                said = f"{one.uri}: could not be saved: {one.reason}; newest checkpoint: {one.newest_durable}"
+                self.reporter.event(
+                    "checkpoint-failed", said, step=one.step, reason=f"could not be saved: {one.reason}"
+                )
+            elif isinstance(one, PruneFailed):
+                said = f"older checkpoints could not be deleted: {one.reason}"
+                self.reporter.event("prune-failed", said, step=one.step, reason=one.reason)
 
     def _look_for_a_spike(self, loss_sum: Tensor, step_tokens: int) -> None:
         """Raises _Spiked, on every rank, where this step's loss is far above those before."""
@@ -258,7 +319,6 @@ class Trainer:
         progress = self.state.progress
         progress.position, progress.rewinds = spiked.position, spiked.rewinds + 1
         self.spikes.restore(progress.recent_losses)
-        self.saved_step = progress.step
         self.reporter.go_back(progress.step)
         said = f"{jump}: back to step {progress.step} from {found.uri}, past the samples in between"
         self.reporter.event("rewound", said, step=progress.step, uri=found.uri, from_step=spiked.step)
@@ -283,22 +343,10 @@ class Trainer:
             said = f"checkpoint {refused.uri} is not used: {refused.reason}"
             self.reporter.event("checkpoint-refused", said, step=refused.step, uri=refused.uri, reason=refused.reason)
         if found is not None:
-            self.resumed_from_step = self.saved_step = progress.step
+            self.resumed_from_step = progress.step
             self.newest_checkpoint = found.uri
             said = f"resumed at step {progress.step} from {found.uri}; random numbers {random_numbers}"
             self.reporter.event("resumed", said, step=progress.step, uri=found.uri, random_numbers=random_numbers)
-
-    def _listen_to_queue(self) -> QueueListener | None:
-        settings = self.config.preemption
-        if settings.queue_url is None:
-            return None
-        instance_ids = {instance for instance in self.gang.gather(own_instance_id()) if instance is not None}
-        url = settings.queue_url
-
-        def listen() -> QueueListener | None:
-            return QueueListener(url, instance_ids, self.notice, settings.wait_seconds) if self.gang.leads else None
-
-        return self.gang.together(listen)
 
     def _report(self, loss_sum: Tensor, step_tokens: int, norm: Tensor, rate: float) -> None:
         """Measures and tells. Raises TrainingError on every rank where too many steps in a row had to be skipped."""
@@ -316,6 +364,10 @@ class Trainer:
             learning_rate=rate,
             **scale,
         )
+        self.phases.settle()
+        compared = self.stragglers.report(progress.step)
+        for slow in compared.news if compared else []:
+            self.reporter.event("straggler", str(slow), **asdict(slow), step=progress.step)
         for one in skipped:
             said = f"step {one.step}: the gradient is no number; the weights stay as they were"
             samples = samples_of_step(len(self.train_samples), self.config, one.position)
@@ -342,6 +394,10 @@ class Trainer:
                 f"(model.context), at least {least} are needed: prepare more text, or use shorter samples"
             )
         return samples
+
+    def _hung(self, reason: str) -> None:
+        """The last words of a gang that stands still, from the watchdog's thread."""
+        self.reporter.end(self.outcome("failed", reason))
 
     def outcome(self, how: Ending, reason: str | None = None) -> Outcome:
         return Outcome(how, self.state.progress.step, self.resumed_from_step, reason, self.newest_checkpoint)

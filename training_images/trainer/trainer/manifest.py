@@ -1,4 +1,7 @@
-"""What makes files a checkpoint: `manifest.json`, written last, names each with size and hash, and carries its own."""
+"""What makes files a checkpoint: `manifest.json`, written last, names each with size and hash, and carries its own.
+
+Nothing here imports torch: the saving process and the command line read manifests too.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
+
+Ending = Literal["interval", "preempted", "final", "rewind"]
+"""Why a checkpoint was saved. A run that goes on from one saved at its interval was ended without a warning."""
 
 
 class UnsoundCheckpointError(Exception):
@@ -27,10 +33,23 @@ class FileRecord(_Record):
     sha256: str
 
 
+class History(_Record):
+    """What a run has been through until it was saved, over all its processes."""
+
+    seconds_trained: float = 0.0
+    """From the start of each process to its last checkpoint."""
+    failures: int = 0
+    """Times it had to go on from a checkpoint saved at the interval: nothing had warned it."""
+
+
 class CheckpointManifest(_Record):
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     run_id: str
     """The same through all restarts of a run."""
+    ending: Ending
+    history: History
+    code_revision: str | None
+    """Of the trainer that saved: `git:<commit>`, with a + for changes not committed, or `sources:<hash>`."""
     progress: dict[str, Any]
     scaler: dict[str, Any] | None
     """Loss-scaling state of an fp16 run."""
@@ -69,12 +88,16 @@ class CheckpointManifest(_Record):
             recorded = content.pop("manifest_sha256")
         except (ValueError, KeyError, AttributeError, TypeError):
             raise UnsoundCheckpointError(f"{MANIFEST} is no whole manifest") from None
-        if content.get("format_version") != FORMAT_VERSION:
+        version = content.get("format_version")
+        if version not in (1, FORMAT_VERSION):
             raise UnsoundCheckpointError(
-                f"{MANIFEST} is of format version {content.get('format_version')}, this trainer reads {FORMAT_VERSION}"
+                f"{MANIFEST} is of format version {version}, this trainer reads 1 to {FORMAT_VERSION}"
             )
         if recorded != hash_of(content):
             raise UnsoundCheckpointError(f"{MANIFEST} does not have the SHA-256 it says it has")
+        if version == 1:
+            # What it could not say yet. An unknown ending is not held against the machines.
+            content |= {"format_version": 2, "ending": "final", "history": {}, "code_revision": None}
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -1,0 +1,132 @@
+"""One save under way, what comes of it, and what saves have cost so far."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainer.manifest import CheckpointManifest, Ending, FileRecord, History
+from trainer.saver import Answer, Stage
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint has become durable."""
+
+    uri: str
+    step: int
+    bytes: int
+    seconds: float
+    """From the snapshot until it was durable."""
+    stall_seconds: float
+    """Of it, the time that training stood still."""
+    retried: tuple[str, ...] = ()
+    """Why parts of it had to be tried again, each reason once."""
+    not_local: str | None = None
+    """Why there is none on the nodes' own disks, if one should be."""
+
+
+@dataclass(frozen=True)
+class SaveFailed:
+    """A checkpoint could not be made durable; those before are untouched."""
+
+    uri: str
+    step: int
+    reason: str
+    newest_durable: str | None
+    """What a loss of the node would go back to."""
+
+
+@dataclass(frozen=True)
+class PruneFailed:
+    """Older checkpoints could not be deleted."""
+
+    step: int
+    """Of the one whose saving made them superfluous."""
+    reason: str
+
+
+@dataclass
+class Flight:
+    """One save, from the snapshot until its manifest stands in the durable place. Holds what the manifest will say."""
+
+    step: int
+    name: str
+    ending: Ending
+    progress: dict[str, Any]
+    scaler: dict[str, Any] | None
+    strategy: str
+    history: History
+    bytes: int
+    """Of this rank's part."""
+    stall_seconds: float
+    started: float = field(default_factory=time.perf_counter)
+    problems: dict[Stage, str | None] = field(default_factory=dict)
+    """What this rank's process has said of the stages it has ended: None if all went well."""
+    records: tuple[FileRecord, ...] = ()
+    """Of this rank's files."""
+    retried: list[str] = field(default_factory=list)
+    manifest: CheckpointManifest | None = None
+    """Once all ranks have told what their files are."""
+    not_local: str | None = None
+    """Why it will not stand on the nodes' own disks, as far as it should."""
+    is_local: bool = False
+    """It stands there."""
+    sealed: bool = False
+    """All files have arrived, and the manifest that makes them a checkpoint is being written."""
+
+    def hear(self, answer: Answer) -> None:
+        if answer.stage == "retry":
+            if answer.problem is not None and answer.problem not in self.retried:
+                self.retried.append(answer.problem)
+            return
+        self.problems[answer.stage] = answer.problem
+        if answer.stage == "files":
+            self.records = answer.records
+
+    def lose(self, problem: str) -> None:
+        """The process is gone: what it has not answered yet, it never will."""
+        for stage in ("files", "durable", "local manifest", "durable manifest"):
+            self.problems.setdefault(stage, problem)
+
+    def ended(self, stage: Stage) -> bool:
+        return stage in self.problems
+
+    def failed(self, stage: Stage) -> bool:
+        return self.problems.get(stage) is not None
+
+
+class Medians:
+    """What the last saves and restores have cost, in seconds; the same on every rank. None: not measured yet."""
+
+    def __init__(self) -> None:
+        self._stall: deque[float] = deque(maxlen=9)
+        self._upload: deque[float] = deque(maxlen=9)
+        self._restore: deque[float] = deque(maxlen=9)
+        self._first_stall: float | None = None
+
+    def saved(self, saved: Saved) -> None:
+        # The first lays the snapshot out, which no later one does.
+        if self._first_stall is None:
+            self._first_stall = saved.stall_seconds
+        else:
+            self._stall.append(saved.stall_seconds)
+        self._upload.append(saved.seconds)
+
+    def restored(self, seconds: float) -> None:
+        self._restore.append(seconds)
+
+    @property
+    def stall_seconds(self) -> float | None:
+        return statistics.median(self._stall) if self._stall else self._first_stall
+
+    @property
+    def upload_seconds(self) -> float | None:
+        return statistics.median(self._upload) if self._upload else None
+
+    @property
+    def restore_seconds(self) -> float | None:
+        return statistics.median(self._restore) if self._restore else None
