@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainer import catalog
+from trainer.direct_io import write_whole
 from trainer.manifest import MANIFEST, FileRecord
 from trainer.storage import Storage, StorageError, UnlikeError, open_storage
 from trainer.storage_local import LocalStorage, local_errors, opened_in_its_folder
@@ -180,7 +181,7 @@ class Saver:
             return
         path = self._local.root / name / part.name
         with local_errors(path, "write"), opened_in_its_folder(path, "wb") as file:
-            file.write(part.data)
+            write_whole(file.fileno(), part.data)
 
     def _persistence(self, name: str) -> Persistence:
         def tell(reason: str) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from trainer.direct_io import sha256_from_disk, write_whole
 from trainer.storage import TEMPORARY_SUFFIX, Keys, Storage, StorageError, UnlikeError, checked_key
 
 CHUNK_BYTES = 1 << 20
@@ -35,14 +36,16 @@ class LocalStorage(Storage):
 
     def write_checked(self, key: str, data: memoryview, sha256: str) -> None:  # noqa: ARG002
         with written_whole(self._path(key)) as target:
-            target.write(data)
+            write_whole(target.fileno(), data)
 
     def check(self, key: str, size: int, sha256: str) -> None:
         path = self._path(key)
         try:
             if (found := self.size(key)) != size:
                 raise UnlikeError(f"{path}: has {found} bytes instead of {size}")
-            if self.sha256(key) != sha256:
+            with local_errors(path, "read"), path.open("rb", buffering=0) as file:
+                found_sha256 = sha256_from_disk(file.fileno())
+            if found_sha256 != sha256:
                 raise UnlikeError(f"{path}: reads back with another SHA-256")
         except FileNotFoundError:
             raise UnlikeError(f"{path}: was written, but is not there") from None
@@ -50,8 +53,6 @@ class LocalStorage(Storage):
     def sha256(self, key: str) -> str:
         path = self._path(key)
         with local_errors(path, "read"), path.open("rb") as file:
-            # From the disk, not from what the kernel remembers of the writing.
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def upload(self, local: str | os.PathLike[str], key: str) -> None:
