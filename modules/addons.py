@@ -28,6 +28,7 @@ import pulumi
 import pulumi_aws as aws
 
 from trainyard.modules.account import Account
+from trainyard.modules.node_labels import CPU_NODES
 from trainyard.modules.policy_document import Statement, policy_document
 
 NODE_ADDONS = ("eks-pod-identity-agent", "vpc-cni", "kube-proxy")
@@ -72,9 +73,6 @@ ADDON_VERSIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
 2026-11 and not looked up again since; kube-proxy 1.34 as the EKS user guide has it. The FSx driver's are upstream
 releases with EKS's first build number. `aws eks describe-addon-versions --kubernetes-version 1.35` lists what EKS
 has today."""
-
-CPU_NODES: Mapping[str, str] = MappingProxyType({"trainyard.dev/pool": "cpu"})
-"""Where controllers run: the label that `cpu_group` puts on its nodes."""
 
 _SERVICE_ACCOUNTS = MappingProxyType(
     {

@@ -13,13 +13,6 @@ import pulumi_aws as aws
 
 ROOT_DEVICE, IMAGE_CACHE_DEVICE = "/dev/xvda", "/dev/xvdb"
 
-_LABELS = "trainyard.dev"
-GROUP_LABEL, INSTANCE_TYPE_LABEL, POOL_LABEL = (f"{_LABELS}/{what}" for what in ("group", "instance-type", "pool"))
-
-HUGEPAGES_MIB = 5120
-"""2 MiB pages that an EFA node sets aside, as training pods ask for them. Source: EKS user guide, "Run machine learning
-training on Amazon EKS with Elastic Fabric Adapter", read 2026-11."""
-
 _BOUNDARY = "==NODE=="
 _TEMPLATE_TAG = "k8s.io/cluster-autoscaler/node-template"
 

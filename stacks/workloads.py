@@ -10,6 +10,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from trainyard.modules.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
+from trainyard.modules.cluster_viewers import ClusterViewers, ClusterViewersArgs
 from trainyard.modules.device_plugins import DevicePlugins, DevicePluginsArgs
 from trainyard.modules.job_manifest import ClaimMount
 from trainyard.modules.job_templates import JobGroup, JobTemplates, JobTemplatesArgs
@@ -17,7 +18,7 @@ from trainyard.modules.pod_identity import PodIdentity, PodIdentityArgs
 from trainyard.modules.scratch import Scratch, ScratchArgs
 from trainyard.modules.shared_volumes import LUSTRE, BucketVolume, LustreVolume, SharedVolumes, SharedVolumesArgs
 from trainyard.modules.team_namespace import TeamNamespace, TeamNamespaceArgs
-from trainyard.stacks.cluster import ClusterLayer, people_group
+from trainyard.stacks.cluster import VIEWERS_GROUP, ClusterLayer, people_group
 from trainyard.stacks.data import RUN_PREFIX, TRAINER, DataLayer
 from trainyard.stacks.settings import Settings, TeamSettings
 
@@ -38,7 +39,11 @@ def workloads(settings: Settings, data: DataLayer, cluster: ClusterLayer, aws_pr
     """Declare the workloads layer of one environment on its cluster."""
     name = settings.name
     kubernetes_provider = kubernetes.Provider(
-        "kubernetes", kubeconfig=cluster.kubeconfig, enable_server_side_apply=True
+        "kubernetes",
+        kubeconfig=cluster.kubeconfig,
+        enable_server_side_apply=True,
+        # Otherwise a ConfigMap whose data change is deleted and made anew, and who submits a job meanwhile finds none.
+        enable_config_map_mutable=True,
     )
     in_cluster = pulumi.ResourceOptions(provider=kubernetes_provider)
     pod_security_version = f"v{settings.kubernetes.version}"
@@ -63,6 +68,8 @@ def workloads(settings: Settings, data: DataLayer, cluster: ClusterLayer, aws_pr
         ),
         pulumi.ResourceOptions(providers=[aws_provider, kubernetes_provider]),
     )
+    if settings.access.viewers:
+        ClusterViewers(name, ClusterViewersArgs(VIEWERS_GROUP), in_cluster)
     if settings.scratch is not None:
         Scratch(
             name,

@@ -56,6 +56,7 @@ LAYER_OF: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "trainyard:cluster_autoscaler:ClusterAutoscaler",
+            "trainyard:cluster_viewers:ClusterViewers",
             "trainyard:device_plugins:DevicePlugins",
             "trainyard:job_templates:JobTemplates",
             "trainyard:pod_identity:PodIdentity",

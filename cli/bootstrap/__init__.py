@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from trainyard.cli import environments
+from trainyard.cli import environments, output
 from trainyard.cli.progress import console, table
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -34,7 +33,7 @@ def bootstrap(
     if json_output and not yes:
         raise typer.BadParameter("--json does not ask, so it takes --yes", param_hint="--json")
     file = environments.environment_file(environment, require_checkout())
-    settings = environments.parse(environment, environments.read_values(file), str(file))
+    _, settings = environments.read(environment, file)
     plan = steps.Plan(account(settings.region, settings.account_id), environment, settings.tags, repository)
     console.print(f"account {plan.account.id} as {plan.account.caller_arn}, region {settings.region}", markup=False)
     if not yes:
@@ -48,7 +47,7 @@ def bootstrap(
     login = f"pulumi login 's3://{plan.bucket}?region={settings.region}&awssdk=v2'"
     init = f"pulumi stack init {environment} --secrets-provider 'awskms:///{key}?region={settings.region}'"
     if json_output:
-        print(json.dumps({"made": [asdict(one) for one in done], "login": login, "stack_init": init}))
+        output.tell({"made": [asdict(one) for one in done], "login": login, "stack_init": init})
         return
     rows = [("log in", login), ("make the stack", init), ("check the account", f"trainyard doctor {environment}")]
     if repository is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from trainyard.cli import environments
+from trainyard.cli import environments, output
 from trainyard.cli.progress import console, step
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def doctor(
     from trainyard.local.paths import require_checkout
 
     file = environments.environment_file(environment, require_checkout())
-    settings = environments.parse(environment, environments.read_values(file), str(file))
+    _, settings = environments.read(environment, file)
     found = account(settings.region, settings.account_id)
     findings: list[Finding] = []
     for title, check in _checks().items():
@@ -52,7 +51,7 @@ def doctor(
     failed = [one for one in findings if one.verdict is Verdict.FAILED]
     if json_output:
         told_of = {"account": found.id, "caller": found.caller_arn, "region": found.region, "environment": environment}
-        print(json.dumps({**told_of, "findings": [asdict(one) for one in findings]}))
+        output.tell({**told_of, "findings": [asdict(one) for one in findings]})
     else:
         _show(found, findings)
     raise typer.Exit(1 if failed else 0)

@@ -230,7 +230,7 @@ def test_roles_named_by_arn_are_looked_up_with_their_path(found, aws):
     _role(aws, "auditor", "/people/")
     after = {one.subject.rpartition("/")[2]: one for one in identity.people(found, settings)}
     assert after["platform-admin"].verdict is Verdict.FINE
-    assert after["on-call"].verdict is Verdict.FAILED
+    assert after["break-glass-1"].verdict is Verdict.FAILED
     assert f"arn:aws:iam::{ACCOUNT_ID}:role/people/auditor" in after["auditor"].said
 
 

@@ -141,3 +141,20 @@ def test_the_program_itself_runs_from_its_folder() -> None:
     config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in LOCAL.items()}
     program = run(lambda: runpy.run_path(str(ROOT / "stacks"), run_name="__main__"), stack="local", config=config)
     assert program.outputs["environment"] == "local"
+
+
+def test_a_file_system_over_efa_is_open_to_the_nodes_of_every_group_that_has_efa() -> None:
+    lustre = {"storage_gib": 19200, "throughput_mbps_per_tib": 250, "efa": True, "zone": "us-east-1a"}
+    deployment = _deploy(lustre=lustre)
+    groups = deployment.of_type("aws:ec2/securityGroup:SecurityGroup")
+    efa = {group.id for group in groups if "efa" in group.name}
+    (file_system,) = (group.id for group in groups if group.name.endswith("-lustre"))
+    assert len(efa) == 3
+    for kind in ("Ingress", "Egress"):
+        rules = deployment.of_type(f"aws:vpc/securityGroup{kind}Rule:SecurityGroup{kind}Rule")
+        everything = {
+            (rule.inputs["securityGroupId"], rule.inputs["referencedSecurityGroupId"])
+            for rule in rules
+            if rule.inputs["ipProtocol"] == "-1" and "referencedSecurityGroupId" in rule.inputs
+        }
+        assert {(file_system, group) for group in efa} | {(group, file_system) for group in efa} <= everything

@@ -101,7 +101,7 @@ def test_administrators_and_viewers_have_their_policy_and_no_more(eks, outputs, 
     for principal in settings.access.administrators:
         assert of(principal) == {"AmazonEKSClusterAdminPolicy"}
     for principal in settings.access.viewers:
-        assert of(principal) == {"AmazonEKSAdminViewPolicy"}
+        assert of(principal) == {"AmazonEKSViewPolicy"}
 
 
 def test_every_gpu_group_stands_with_its_capacity_sizes_and_taint(gpu_groups, settings, outputs):

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import kubernetes
 import pytest
-
-from trainyard.local.paths import ROOT
-
-# Until the workloads layer declares them; then it is a fault if they are not there.
-not_yet = pytest.mark.xfail(
-    "TeamNamespace" not in Path(ROOT, "stacks", "workloads.py").read_text(),
-    reason="the workloads layer makes bare namespaces so far",
-    strict=True,
-)
 
 
 @pytest.fixture
@@ -41,21 +30,18 @@ def test_each_teams_trainer_has_the_role_of_its_team(client, outputs, settings):
         assert whole["roleArn"] == outputs["training_role_arns"][team.name]
 
 
-@not_yet
 def test_pods_of_teams_are_held_to_a_pod_security_standard(core, settings):
     for team in settings.teams:
         labels = core.read_namespace(team.name).metadata.labels
         assert labels.get("pod-security.kubernetes.io/enforce") == team.pod_security
 
 
-@not_yet
 def test_no_team_takes_more_gpus_than_its_quota(core, settings):
     for team in settings.teams:
         hard = [one.spec.hard for one in core.list_namespaced_resource_quota(team.name).items]
         assert any(one.get("requests.nvidia.com/gpu") == str(team.gpu_quota) for one in hard), team.name
 
 
-@not_yet
 def test_teams_do_not_reach_each_others_pods(standing, settings):
     networking = kubernetes.client.NetworkingV1Api(standing.kubernetes)
     for team in settings.teams:
