@@ -26,6 +26,10 @@ DATASETS = "datasets"
 """Name of the claim, in every team's namespace, that shows the datasets bucket."""
 
 
+SHARED = "/shared"
+"""Where pods see the file system."""
+
+
 @dataclass(frozen=True)
 class WorkloadsLayer:
     """What whoever submits a job has to know. Each field is also the stack output of that name."""
@@ -154,7 +158,7 @@ def _job_templates(
     """A template for each GPU group, and beside it where a job reads and writes."""
     claims = [ClaimMount(DATASETS, "/datasets")]
     if settings.lustre is not None:
-        claims.append(ClaimMount(LUSTRE, "/shared", read_only=False))
+        claims.append(ClaimMount(LUSTRE, SHARED, read_only=False))
     made = JobTemplates(
         f"{settings.name}-{team.name}",
         JobTemplatesArgs(
@@ -174,7 +178,7 @@ def _job_templates(
             facts={
                 "image": data.trainer_repository_url,
                 "datasets": pulumi.Output.concat("s3://", data.datasets_bucket),
-                "checkpoints": pulumi.Output.concat("s3://", data.checkpoints_bucket, f"/{RUN_PREFIX}{team.name}"),
+                "checkpoints": _checkpoints(settings, team, data),
                 "artifacts": pulumi.Output.concat("s3://", data.artifacts_bucket, f"/{RUN_PREFIX}{team.name}"),
                 "interruption-queue": data.interruption_queue_url,
                 "region": settings.region,
@@ -183,3 +187,14 @@ def _job_templates(
         pulumi.ResourceOptions(provider=in_cluster.provider, depends_on=[volumes]),
     )
     return made.config_map_names
+
+
+def _checkpoints(settings: Settings, team: TeamSettings, data: DataLayer) -> pulumi.Input[str]:
+    """Where a team's jobs save, as the trainer's `checkpoint.uri` takes it."""
+    match settings.checkpoints.location:
+        case "lustre":
+            return f"{SHARED}/{RUN_PREFIX}{team.name}"
+        case "none":
+            return "/scratch/checkpoints"
+        case _:
+            return pulumi.Output.concat("s3://", data.checkpoints_bucket, f"/{RUN_PREFIX}{team.name}")

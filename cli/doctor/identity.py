@@ -230,8 +230,8 @@ def permissions(account: Account, _: Settings) -> Iterator[Finding]:
 
 
 def _simulated_principal(account: Account) -> str:
-    """The role behind an assumed role's session, which is what IAM simulates, with the path that a session's name leaves
-    out and a role of single sign-on has."""
+    """The role behind an assumed role's session, which is what IAM simulates: with the path that a role of single
+    sign-on has, and its session's name leaves out."""
     caller_arn = account.caller_arn
     if ":assumed-role/" not in caller_arn:
         return caller_arn

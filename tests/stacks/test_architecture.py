@@ -158,3 +158,34 @@ def test_a_file_system_over_efa_is_open_to_the_nodes_of_every_group_that_has_efa
             if rule.inputs["ipProtocol"] == "-1" and "referencedSecurityGroupId" in rule.inputs
         }
         assert {(file_system, group) for group in efa} | {(group, file_system) for group in efa} <= everything
+
+
+@pytest.mark.parametrize(
+    ("location", "says"), [("bucket", "s3://"), ("lustre", "/shared/runs/vision"), ("none", "/scratch/")]
+)
+def test_jobs_save_where_the_environment_says(location: str, says: str) -> None:
+    on_demand = [{"name": "p4d", "instance_type": "p4d.24xlarge", "zones": ["us-east-1a"], "maximum_nodes": 4}]
+    deployment = _deploy(
+        checkpoints={"location": location}, gpu_groups=on_demand, teams=[{"name": "vision", "gpu_quota": 8}]
+    )
+    maps = [one.inputs for one in deployment.of_type("kubernetes:core/v1:ConfigMap")]
+    places = {one["data"]["checkpoints"] for one in maps if one["metadata"]["namespace"] == "vision"}
+    assert len(places) == 1
+    assert places.pop().startswith(says)
+
+
+def test_viewers_are_let_in_without_secrets(local: Deployment) -> None:
+    (auditor,) = [
+        one.inputs["policyArn"]
+        for one in local.of_type("aws:eks/accessPolicyAssociation:AccessPolicyAssociation")
+        if one.inputs["principalArn"].endswith("/auditor")
+    ]
+    assert auditor.endswith("/AmazonEKSViewPolicy")
+    (entry,) = [
+        one.inputs
+        for one in local.of_type("aws:eks/accessEntry:AccessEntry")
+        if one.inputs["principalArn"].endswith("/auditor")
+    ]
+    bindings = local.of_type("kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding")
+    groups = {subject["name"] for one in bindings for subject in one.inputs["subjects"]}
+    assert set(entry["kubernetesGroups"]) <= groups
