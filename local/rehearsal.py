@@ -194,10 +194,14 @@ class Rehearsal:
         except BaseException as stopped:
             goes_on = self._owner is None or isinstance(stopped, EngineError)
             if operation != "preview" and goes_on:  # else the account ends in this moment, and what stands in it
-                with suppress(EngineError, OSError):
+                with suppress(EngineError, NotRunningError, OSError):
                     self._record()
             if isinstance(stopped, EngineError):
-                raise EngineError(str(stopped), Result.together([*done, stopped.result])) from None
+                said = str(stopped)
+                if supervisor.running(self.directory) is None:
+                    log = self.directory / "logs" / "supervisor.log"
+                    said = f"the emulated account ended while the engine worked in it; see {log}\n{said}"
+                raise EngineError(said, Result.together([*done, stopped.result])) from None
             raise
         if operation != "preview":
             self._record()

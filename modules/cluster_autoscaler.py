@@ -78,8 +78,9 @@ _OWN_RULES: list[Any] = [
         "verbs": ["get", "update", "delete"],
     },
 ]
-"""In its own namespace. Source of both lists: the manifest that the autoscaler's project publishes for AWS, and the
-objects its scheduler has asked for since Kubernetes 1.33, read 2026-11."""
+"""In its own namespace. Source of both lists: kubernetes/autoscaler, cluster-autoscaler/cloudprovider/aws/examples,
+cluster-autoscaler-autodiscover.yaml, less what only older versions or other expanders need, and the objects its
+scheduler has asked for since Kubernetes 1.33, read 2026-11."""
 
 
 @dataclass(frozen=True)

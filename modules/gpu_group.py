@@ -49,9 +49,9 @@ from trainyard.modules.node_labels import (
     GPU_RESOURCE,
     GPU_TAINT,
     GROUP_LABEL,
-    HUGEPAGES_MIB,
     HUGEPAGES_RESOURCE,
     INSTANCE_TYPE_LABEL,
+    NODE_HUGEPAGES_MIB,
     POOL_LABEL,
     RETIRING_TAINT,
 )
@@ -181,7 +181,7 @@ class GpuGroup(pulumi.ComponentResource):
             GpuNodes(
                 kind=kind,
                 capacity=args.capacity,
-                # EKS adds the cluster's own group only to a template without interfaces.
+                # EKS adds the cluster's own group only where the template names none.
                 security_group_ids=[args.cluster_security_group_id, *([efa_group.id] if efa_group else [])],
                 placement_group_name=placement.name if placement else None,
                 disk_key_arn=args.disk_key_arn,
@@ -304,7 +304,7 @@ def announced_resources(kind: InstanceType) -> dict[str, str]:
     resources = {GPU_RESOURCE: str(kind.gpus)}
     if kind.efa_interfaces:
         resources[EFA_RESOURCE] = str(kind.efa_interfaces)
-        resources[HUGEPAGES_RESOURCE] = f"{HUGEPAGES_MIB}Mi"
+        resources[HUGEPAGES_RESOURCE] = f"{NODE_HUGEPAGES_MIB}Mi"
     return resources
 
 

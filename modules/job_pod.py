@@ -20,6 +20,7 @@ from trainyard.modules.node_labels import (
     GROUP_LABEL,
     HUGEPAGES_MIB,
     HUGEPAGES_RESOURCE,
+    NODE_HUGEPAGES_MIB,
 )
 
 TRAINER_USER = 10001
@@ -62,7 +63,7 @@ def pod_resources(kind: InstanceType) -> dict[str, str]:
     if kind.efa_interfaces:
         # The whole count: with one less, NCCL takes fewer paths, with none it falls back to TCP, and nothing says so.
         resources |= {EFA_RESOURCE: str(kind.efa_interfaces), HUGEPAGES_RESOURCE: f"{HUGEPAGES_MIB}Mi"}
-        memory_mib -= HUGEPAGES_MIB
+        memory_mib -= NODE_HUGEPAGES_MIB  # set aside on the node, whoever asks for how much of them
     return {**resources, "memory": f"{memory_mib}Mi"}
 
 

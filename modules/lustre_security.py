@@ -12,7 +12,8 @@ import pulumi_aws as aws
 Rule: TypeAlias = aws.vpc.SecurityGroupIngressRule | aws.vpc.SecurityGroupEgressRule
 
 PORTS: Mapping[str, tuple[int, int]] = {"988": (988, 988), "1018": (1018, 1023)}
-"""TCP ports of Lustre, by the rule's label. Source: FSx for Lustre guide, security groups, 2026-11."""
+"""TCP ports of Lustre, by the rule's label. Source: FSx for Lustre user guide, "Creating an FSx for
+Lustre file system fails" and "File system access control with Amazon VPC", read 2026-11."""
 
 
 @dataclass

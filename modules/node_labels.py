@@ -20,6 +20,7 @@ RETIRING_TAINT = (f"{_OURS}/retiring", "true")
 GPU_RESOURCE, EFA_RESOURCE, HUGEPAGES_RESOURCE = "nvidia.com/gpu", "vpc.amazonaws.com/efa", "hugepages-2Mi"
 """As the device plugins and the kubelet announce them."""
 
-HUGEPAGES_MIB = 5120
-"""2 MiB pages that an EFA node sets aside and a training pod asks for: libfabric's EFA provider takes its memory from
-them. Source: EKS user guide, "Run machine learning training on Amazon EKS with Elastic Fabric Adapter"."""
+HUGEPAGES_MIB, NODE_HUGEPAGES_MIB = 5120, 5128 * 2
+"""2 MiB pages: what a training pod asks for, because libfabric's EFA provider takes its memory from them, and the 5128
+of them that the EFA driver sets aside on a node. Source: EKS user guide, "Run machine learning training on Amazon EKS
+with Elastic Fabric Adapter", prerequisites and example, read 2026-11."""

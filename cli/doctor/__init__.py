@@ -39,7 +39,10 @@ def doctor(
     _, settings = environments.read(environment, file)
     found = account(settings.region, settings.account_id)
     findings: list[Finding] = []
-    for title, check in _checks().items():
+    checks = _checks()
+    if not found.region_answers:
+        checks = {"region": checks["region"], "the region's own": _unanswered}
+    for title, check in checks.items():
         with step(title):
             try:
                 with told():
@@ -57,8 +60,16 @@ def doctor(
     raise typer.Exit(1 if failed else 0)
 
 
+def _unanswered(account: Account, settings: Settings) -> Iterator[Finding]:
+    from trainyard.cli.aws_session import region_is_off
+    from trainyard.cli.doctor.finding import Finding, Verdict
+
+    said = "takes no credentials of this account, so nothing else was looked at"
+    yield Finding("region", account.region, Verdict.FAILED, said, region_is_off(settings.region))
+
+
 def _checks() -> dict[str, Callable[[Account, Settings], Iterator[Finding]]]:
-    from trainyard.cli.doctor import capacity, identity, quotas
+    from trainyard.cli.doctor import capacity, identity, quotas, services
 
     return {
         "region": identity.region,
@@ -66,6 +77,8 @@ def _checks() -> dict[str, Callable[[Account, Settings], Iterator[Finding]]]:
         "instance types": capacity.offerings,
         "EFA interfaces": capacity.efa,
         "reservations": capacity.reservations,
+        "add-on builds": services.addons,
+        "endpoint services": services.endpoints,
         "quotas": quotas.check,
         "service-linked roles": identity.service_linked_roles,
         "people's roles": identity.people,

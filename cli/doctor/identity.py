@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from botocore.exceptions import ClientError
 
-from trainyard.cli.aws_session import Account
+from trainyard.cli.aws_session import Account, region_is_off
 from trainyard.cli.doctor.finding import NO_ANSWER, Finding, Verdict, reason
 from trainyard.stacks.settings import Settings
 
@@ -50,8 +50,8 @@ def region(account: Account, settings: Settings) -> Iterator[Finding]:
     try:
         found = ec2.describe_regions(RegionNames=[settings.region], AllRegions=True)["Regions"]
         status = found[0]["OptInStatus"]
-    except (ClientError, IndexError) as refused:
-        yield Finding("region", settings.region, Verdict.UNKNOWN, f"could not be asked about: {refused}")
+    except (*NO_ANSWER, IndexError) as refused:
+        yield Finding("region", settings.region, Verdict.UNKNOWN, f"asking gave {reason(refused)}")
         return
     if status in ("opt-in-not-required", "opted-in"):
         yield Finding("region", settings.region, Verdict.FINE, status)
@@ -61,7 +61,7 @@ def region(account: Account, settings: Settings) -> Iterator[Finding]:
             settings.region,
             Verdict.FAILED,
             "the account has not opted in",
-            f"aws account enable-region --region-name {settings.region} (takes minutes to hours)",
+            region_is_off(settings.region),
         )
 
 
@@ -94,7 +94,7 @@ def service_linked_roles(account: Account, settings: Settings) -> Iterator[Findi
         try:
             iam.get_role(RoleName=name)
         except ClientError as refused:
-            code = refused.response["Error"]["Code"]
+            code = reason(refused)
             absent = code == "NoSuchEntity"
             yield Finding(
                 "service-linked role",
