@@ -198,9 +198,9 @@ class Rehearsal:
                     self._record()
             if isinstance(stopped, EngineError):
                 said = str(stopped)
-                if supervisor.running(self.directory) is None:
-                    log = self.directory / "logs" / "supervisor.log"
-                    said = f"the emulated account ended while the engine worked in it; see {log}\n{said}"
+                if supervisor.running(self.directory) is None:  # all that the engine says of it is noise
+                    why = supervisor.last_words(self.directory)
+                    said = f"the emulated account ended while the engine worked in it: {why}"
                 raise EngineError(said, Result.together([*done, stopped.result])) from None
             raise
         if operation != "preview":

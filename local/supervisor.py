@@ -41,6 +41,8 @@ from trainyard.local.toolchain import ToolError
 __all__ = ["Running", "RunningService", "ServiceError", "running", "start", "stop"]
 
 RELEASED = b"r"
+BEGINS = "a supervisor begins"
+"""Line of its log with which each one does."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,17 @@ def _await_ready(directory: Path, process: subprocess.Popen[bytes], log: Path, b
     raise ServiceError(f"the rehearsal's services did not start; {log} says:\n  " + "\n  ".join(said))
 
 
+def last_words(directory: Path) -> str:
+    """Why the services in `directory` ended, as far as their supervisor could say."""
+    log = directory / "logs" / "supervisor.log"
+    try:
+        said = log.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        said = ""
+    words = said.rpartition(BEGINS)[2].strip().rpartition("\n")[2]
+    return words or "it was stopped, or killed"
+
+
 def kubeconfig_of(directory: Path) -> Path:
     """The kubeconfig of the administrator of the rehearsal in `directory`."""
     return directory / "kubernetes" / "kubeconfig"
@@ -204,6 +217,7 @@ class _Supervisor:
     def run(self) -> int:
         for stop_signal in (signal.SIGTERM, signal.SIGINT):
             signal.signal(stop_signal, self._stop)
+        print(BEGINS, flush=True)
         alone = FileLock(self.directory / "supervisor.lock")  # held for life
         try:
             alone.acquire(timeout=15)

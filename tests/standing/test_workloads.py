@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import kubernetes
 import pytest
+import yaml
+
+from trainyard.modules.gpu_group import EFA_RESOURCE, GPU_RESOURCE
+from trainyard.modules.instance_types import INSTANCE_TYPES
+from trainyard.modules.job_templates import MANIFEST_KEY
 
 
 @pytest.fixture
@@ -53,3 +58,24 @@ def test_teams_do_not_reach_each_others_pods(standing, settings):
             and {"Ingress", "Egress"} <= set(one.spec.policy_types)
         ]
         assert closed, f"{team.name} has no default-deny policy"
+
+
+def test_each_gpu_group_has_a_template_per_team_that_asks_for_all_its_nodes_have(core, settings, outputs):
+    for team in settings.teams:
+        for group in settings.gpu_groups:
+            name = outputs["job_templates"][team.name][group.name]
+            pods = str(list(yaml.safe_load_all(core.read_namespaced_config_map(name, team.name).data[MANIFEST_KEY])))
+            kind = INSTANCE_TYPES[group.instance_type]
+            assert f"'{GPU_RESOURCE}': '{kind.gpus}'" in pods, name
+            assert (f"'{EFA_RESOURCE}': '{kind.efa_interfaces}'" in pods) == bool(kind.efa_interfaces), name
+
+
+def test_device_plugins_are_placed_on_nodes_with_gpus(standing):
+    apps = kubernetes.client.AppsV1Api(standing.kubernetes)
+    images = [
+        container.image
+        for one in apps.list_daemon_set_for_all_namespaces().items
+        for container in one.spec.template.spec.containers
+    ]
+    wanted = standing.outputs["third_party_images"]
+    assert {wanted["nvidia-device-plugin"], wanted["efa-device-plugin"]} <= set(images)
