@@ -75,8 +75,7 @@ def _resident_mib(rehearsal: Rehearsal) -> float:
 
 def _gate() -> None:
     file = environments.environment_file(GATED, require_checkout())
-    values = environments.read_values(file)
-    report = gate.judge(GATED, values, layers=environments.parse(GATED, values, str(file)).stack_layers)
+    report = gate.judge(GATED, *environments.read(GATED, file))
     if report.status is not gate.Status.CLEAN:
         raise RuntimeError(f"the gate of {GATED} says {report.status}: {report.error}")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from trainyard.cli import output
 from trainyard.cli.progress import Step, console, step
 
 app = typer.Typer(no_args_is_help=True)
@@ -56,7 +55,7 @@ def prepare(
             progress=told(shown),
         )
     if json_output:
-        print(json.dumps(manifest.model_dump(mode="json")))
+        output.tell(manifest.model_dump(mode="json"))
         return
     console.print(summary(manifest, uri))
 
@@ -72,25 +71,12 @@ def _destination(source: str | None, to: str | None) -> Generator[str]:
     if to is not None:
         yield to
         return
+    from trainyard.local import isolation
     from trainyard.local.rehearsal import Rehearsal
 
     rehearsal = Rehearsal()
     if not rehearsal.status().running:
         raise typer.BadParameter("no rehearsal is up whose bucket could be meant; name a place with --to")
     name = Path(source).resolve().name if source else "python-stdlib"
-    with aws_environment(rehearsal.aws_environment()):
+    with isolation.only(rehearsal.aws_environment()):
         yield f"s3://{rehearsal.outputs()['datasets_bucket']}/{name}"
-
-
-@contextmanager
-def aws_environment(variables: dict[str, str]) -> Generator[None]:
-    """Inside the block this process's AWS settings are `variables` and no others."""
-    before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

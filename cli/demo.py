@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainyard.cli import environments
-from trainyard.cli.data import aws_environment, told
+from trainyard.cli.data import told
 from trainyard.cli.progress import EngineProgress, Step, console, step, table
 
 if TYPE_CHECKING:
@@ -37,14 +37,15 @@ def demo() -> None:
     """Rehearse the platform, train on it, interrupt the training, resume it: figures, pictures, what to try next."""
     from trainyard.cli.architecture import draw as draw_architecture
     from trainyard.cli.loss_curve import draw as draw_loss
-    from trainyard.local import toolchain
+    from trainyard.local import isolation, toolchain
     from trainyard.local.paths import RUNS
     from trainyard.local.rehearsal import Rehearsal, count_resources
 
     began = time.monotonic()
     directory = RUNS / "demo"
     rehearsal = Rehearsal("local", directory / "rehearsal")
-    environments.parse(rehearsal.environment, environments.read_values(rehearsal.config), str(rehearsal.config))
+    _, settings = environments.read(rehearsal.environment, rehearsal.config)
+    rehearsal.layers = settings.stack_layers
     with step("tools") as shown:
         for tool in toolchain.TOOLS:
             toolchain.find_all(tool, shown.show)
@@ -55,10 +56,10 @@ def demo() -> None:
         with step("platform in the emulated account, policy pack in the engine") as shown:
             result = rehearsal.up(EngineProgress(shown))
         export, outputs = rehearsal.export(), rehearsal.outputs()
-        draw_architecture(export, directory / "architecture.svg")
+        draw_architecture(directory / "architecture.svg", export)
 
         aws = rehearsal.aws_environment()
-        with aws_environment(aws):
+        with isolation.only(aws):
             data_uri = f"s3://{outputs['datasets_bucket']}/python-stdlib"
             team = min(outputs["training_role_arns"])
             checkpoint_uri = f"s3://{outputs['checkpoints_bucket']}/runs/{team}/demo"

@@ -8,37 +8,70 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from trainyard.cli import yaml_document
+from trainyard.cli.yaml_document import UnreadableError
 
 if TYPE_CHECKING:
     from trainyard.stacks.settings import Settings
 
 NAMESPACE = "trainyard"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+_LARGEST_FILE_BYTES = 256 * 1024
 _STEP = re.compile(r"(?P<key>[A-Za-z_][\w-]*)(?P<places>(?:\[\d+\])*)")
 
 
 class SettingsError(Exception):
-    """The environment's file, or what was to be set in it, is not as it has to be."""
+    """The environment's file, or what was to be set in it, is not as it has to be; `region` where it is known."""
 
     exit_status = 2
+
+    def __init__(self, message: str, region: str | None = None) -> None:
+        super().__init__(message)
+        self.region = region
 
 
 def environment_file(environment: str, project: Path) -> Path:
     """The environment's file; raises `SettingsError` that names those there are."""
-    file = project / "stacks" / "environments" / f"Pulumi.{environment}.yaml"
-    if not file.is_file():
-        known = sorted(found.stem.removeprefix("Pulumi.") for found in file.parent.glob("Pulumi.*.yaml"))
-        raise SettingsError(f"no environment is called {environment!r}; there are {', '.join(known)}")
-    return file
+    folder = project / "stacks" / "environments"
+    file = folder / f"Pulumi.{environment}.yaml"
+    if _NAME.fullmatch(environment) and file.is_file():
+        return file
+    known = sorted(found.stem.removeprefix("Pulumi.") for found in folder.glob("Pulumi.*.yaml") if found.is_file())
+    raise SettingsError(f"no environment is called {environment[:100]!r}; there are {', '.join(known) or 'none'}")
 
 
 def read_values(file: Path) -> dict[str, Any]:
     """The configuration in a stack's file, by full key. Raises `SettingsError`."""
     try:
-        content = yaml.safe_load(file.read_text()) or {}
-        return dict(content.get("config") or {})
-    except (yaml.YAMLError, AttributeError, ValueError, TypeError) as wrong:
+        with file.open("rb") as stream:
+            content = stream.read(_LARGEST_FILE_BYTES + 1)
+    except OSError as failed:
+        raise SettingsError(f"{file} cannot be read: {failed.strerror}") from None
+    try:
+        if len(content) > _LARGEST_FILE_BYTES:
+            raise UnreadableError(f"it is larger than {_LARGEST_FILE_BYTES // 1024} KiB")
+        document = yaml_document.load(content.decode("utf-8-sig")) or {}
+        if not isinstance(document, dict):
+            raise UnreadableError("it is no mapping")
+        config = document.get("config") or {}
+        if not isinstance(config, dict):
+            raise UnreadableError("its config is no mapping of keys to values")
+        return _by_full_key(config)
+    except (UnreadableError, UnicodeDecodeError) as wrong:
         raise SettingsError(f"{file} is not the YAML of a stack: {wrong}") from None
+
+
+def _by_full_key(config: Mapping[Any, Any]) -> dict[str, Any]:
+    """`config` with the namespaces that Pulumi adds where a key has none."""
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        if not isinstance(key, str):
+            raise UnreadableError(f"the key {key!r} in its config is no text; put it in quotation marks")
+        full = key if ":" in key else f"{NAMESPACE}:{key}"
+        if full in values:
+            raise UnreadableError(f"{full} stands in it twice")
+        values[full] = value
+    return values
 
 
 def with_changes(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -53,11 +86,26 @@ def with_changes(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[
         if not equals:
             raise SettingsError(f"--set {assignment}: it is written key=value, such as --set region=us-west-2")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise SettingsError(f"--set {assignment}: the value is no YAML; put it in quotation marks") from None
+            value = yaml_document.load(text)
+        except UnreadableError:
+            shown = assignment if len(assignment) <= 200 else f"{assignment[:200]}…"
+            raise SettingsError(f"--set {shown}: the value is no YAML; put it in quotation marks") from None
         _assign(changed, _steps(path.strip().removeprefix(f"{NAMESPACE}:"), assignment), value, assignment)
     return changed
+
+
+def read(environment: str, file: Path, changes: Sequence[str] = ()) -> tuple[dict[str, Any], Settings]:
+    """The environment's configuration by full key, with `changes` made, and the settings in it.
+
+    Raises `SettingsError`.
+    """
+    values = read_values(file)
+    try:
+        values = with_changes(values, changes)
+        return values, parse(environment, values, str(file))
+    except SettingsError as wrong:
+        region = values.get(f"{NAMESPACE}:region")
+        raise SettingsError(str(wrong), region if isinstance(region, str) else None) from None
 
 
 def parse(environment: str, values: Mapping[str, Any], where: str) -> Settings:
@@ -66,11 +114,20 @@ def parse(environment: str, values: Mapping[str, Any], where: str) -> Settings:
 
     from trainyard.stacks.settings import parse_settings
 
-    own = {key.removeprefix(f"{NAMESPACE}:"): value for key, value in values.items() if key.startswith(f"{NAMESPACE}:")}
+    own = {
+        key.removeprefix(f"{NAMESPACE}:"): _as_pulumi_has_it(value)
+        for key, value in values.items()
+        if key.startswith(f"{NAMESPACE}:")
+    }
     try:
         return parse_settings(own, namespace=NAMESPACE, stack=environment)
     except pulumi.RunError as wrong:
         raise SettingsError(f"{wrong}\nin {where}") from None
+
+
+def _as_pulumi_has_it(value: Any) -> Any:
+    """A number that is a whole setting is text to the program, so that 2026 may be a name or an account's number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _steps(path: str, assignment: str) -> list[str | int]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trainyard.cli import environments
+from trainyard.cli import environments, output
 from trainyard.cli.progress import EngineProgress, console, step, table
 
 if TYPE_CHECKING:
-    pass
+    from trainyard.local.engine import Result
+    from trainyard.local.rehearsal import Rehearsal
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -27,24 +27,28 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 def up(json_output: Json = False) -> None:
     """Start the emulated account and bring the `local` environment up in it; again to apply changes."""
     from trainyard.local import supervisor, toolchain
-    from trainyard.local.rehearsal import Rehearsal, count_resources
+    from trainyard.local.engine import EngineError
+    from trainyard.local.rehearsal import count_resources
 
-    rehearsal = Rehearsal()
-    environments.parse(rehearsal.environment, environments.read_values(rehearsal.config), str(rehearsal.config))
+    rehearsal = _rehearsal()
     with step("tools") as shown:
         for tool in toolchain.TOOLS:
             toolchain.find_all(tool, shown.show)
     with step("emulated AWS account, Kubernetes API server"):
         started = supervisor.running(rehearsal.directory) is None
         rehearsal.start()
-    with step("pulumi up, policy pack in the engine") as shown:
-        result = rehearsal.up(EngineProgress(shown))
+    try:
+        with step("pulumi up, policy pack in the engine") as shown:
+            result = rehearsal.up(EngineProgress(shown))
+    except EngineError as failed:
+        if json_output:
+            output.tell({**_as_json(failed.result), "error": str(failed)})
+        raise
     if rehearsal.started_over:
         console.print("    the last up was killed in its midst: this one began with a new account", style="yellow")
     resources = count_resources(rehearsal.export())
     if json_output:
-        said = {**asdict(result), "policies": sorted(result.policies)}
-        print(json.dumps({**said, "resources": resources, "outputs": rehearsal.outputs()}))
+        output.tell({**_as_json(result), "resources": resources, "outputs": rehearsal.outputs()})
         return
     changes = ", ".join(f"{count} {what}" for what, count in sorted(result.changes.items()) if count)
     console.print(
@@ -62,6 +66,19 @@ def up(json_output: Json = False) -> None:
     )
 
 
+def _rehearsal() -> Rehearsal:
+    """That of `local`, once its settings are known to be right."""
+    from trainyard.local.rehearsal import Rehearsal
+
+    whole = Rehearsal()
+    _, settings = environments.read(whole.environment, whole.config)
+    return Rehearsal(layers=settings.stack_layers)
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    return {**asdict(result), "policies": sorted(result.policies)}
+
+
 @app.command()
 def status(json_output: Json = False) -> None:
     """What runs, where it answers, where its logs are, and how many resources stand."""
@@ -69,7 +86,7 @@ def status(json_output: Json = False) -> None:
 
     found = Rehearsal().status()
     if json_output:
-        print(json.dumps(asdict(found)))
+        output.tell(asdict(found))
         return
     if not found.running:
         print(f"no rehearsal of {found.environment} is up; start one with `trainyard local up`")
@@ -98,9 +115,8 @@ def down(
 def execute(command: Annotated[list[str], typer.Argument(help="The command and its arguments, after `--`.")]) -> None:
     """Run a command against the rehearsed platform: its AWS account, its cluster, its Pulumi engine and state."""
     from trainyard.local import toolchain
-    from trainyard.local.rehearsal import Rehearsal
 
-    rehearsal = Rehearsal()
+    rehearsal = _rehearsal()
     engine = rehearsal.engine()
     environment = {
         **engine.environment(),

@@ -7,17 +7,22 @@ Exit status: 0 done, 1 it ran and the answer is no (a policy was violated, train
 from __future__ import annotations
 
 import errno
+import io
+import os
 import signal
 import sys
+import traceback
 
 import typer
 
-from trainyard.cli import data, demo, local
+from trainyard.cli import data, demo, local, output
 from trainyard.cli.bootstrap import bootstrap
 from trainyard.cli.checkpoint import app as checkpoint
 from trainyard.cli.doctor import doctor
-from trainyard.cli.preview import preview
+from trainyard.cli.preview import failure, preview
 from trainyard.cli.train import CONTEXT, train
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,20 +41,43 @@ app.command("train", context_settings=CONTEXT)(train)
 
 
 def main() -> None:
-    """Run the command line, and turn errors that are not bugs into a message and an exit status."""
+    """Run the command line, and turn what goes wrong into a message and an exit status."""
+    output.open_standard_streams()
     for asked_to_end in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(asked_to_end, signal.default_int_handler)  # as after Ctrl-C: what runs is ended in good order
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # whatever characters the terminal has
+    output.begin()
+    status, message = _run()
+    if message:
+        output.complain(message)
+    if status in (1, 2, 3) and output.is_wanted(sys.argv[1:]) and not output.is_told():
+        output.tell(failure(status) if sys.argv[1] == "preview" else {"error": message or "see standard error"})
+    sys.exit(status)
+
+
+def _run() -> tuple[int, str]:
+    """Exit status, and what is left to say."""
     try:
         app()
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            return ended.code, "interrupted" if ended.code == INTERRUPTED else ""
+        return (1, ended.code) if ended.code else (0, "")
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except Exception as failed:
+        return INTERRUPTED, "interrupted"
+    except Exception as failed:  # noqa: BLE001  # the last resort: a bug, told as one
         status = _status_of(failed)
-        if status is None:
-            raise  # a bug: the traceback is what helps
-        print(f"error: {failed}", file=sys.stderr)
-        sys.exit(status)
+        if status is not None:
+            return status, f"error: {failed}"
+        if os.environ.get("TRAINYARD_TRACEBACK"):
+            traceback.print_exc()
+        where = traceback.extract_tb(failed.__traceback__)[-1]
+        return 3, (
+            f"error: a bug in Trainyard: {type(failed).__name__}: {failed} ({where.filename}:{where.lineno}); "
+            "TRAINYARD_TRACEBACK=1 shows how it came to it"
+        )
+    return 0, ""
 
 
 def _status_of(failed: Exception) -> int | None:
@@ -75,7 +103,7 @@ def _status_of(failed: Exception) -> int | None:
         return 2
     if isinstance(failed, OSError) and failed.errno in (errno.EACCES, errno.ENOTDIR, errno.EROFS, errno.ENOSPC):
         return 2
-    return getattr(failed, "exit_status", None)
+    return getattr(failed, "exit_status", 3 if isinstance(failed, OSError) else None)
 
 
 if __name__ == "__main__":

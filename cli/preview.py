@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trainyard.cli import environments
+from trainyard.cli import environments, output
 from trainyard.cli.progress import EngineProgress, console, step, table
 
 if TYPE_CHECKING:
@@ -32,33 +31,50 @@ def preview(
     Needs neither credentials nor a network. Exit status: 0 clean, 1 violations, 2 bad settings, 3 a mandatory policy
     could not be verified or the engine failed.
     """
+    from trainyard.local import gate
+    from trainyard.local.paths import NotACheckoutError
+
+    try:
+        report = _judged(environment, changes or [])
+    except (environments.SettingsError, NotACheckoutError) as wrong:
+        region = wrong.region if isinstance(wrong, environments.SettingsError) else None
+        report = gate.Report(environment, region, gate.Status.BAD_SETTINGS, error=str(wrong))
+    if json_output:
+        output.tell(report.as_json())
+    elif report.resources or report.policies:
+        _show(report)
+    if report.error:
+        output.complain(f"error: {report.error}")
+    raise typer.Exit(report.status.exit_status)
+
+
+def failure(status: int) -> dict[str, Any]:
+    """The report of a command line that came to no environment, as JSON has it."""
+    from trainyard.local.gate_report import Report, Status
+
+    bad = status == Status.BAD_SETTINGS.exit_status
+    return Report("", None, Status.BAD_SETTINGS if bad else Status.FAILED).as_json()
+
+
+def _judged(environment: str, changes: list[str]) -> Report:
     from trainyard.local import gate, toolchain
     from trainyard.local.paths import require_checkout
 
     file = environments.environment_file(environment, require_checkout())
-    region = None
+    values, settings = environments.read(environment, file, changes)
+    if settings.layer != "all":
+        raise environments.SettingsError(
+            f"trainyard:layer: an environment is judged whole; take {settings.layer} away. To split it, layers: true",
+            settings.region,
+        )
     try:
-        values = environments.with_changes(environments.read_values(file), changes or [])
-        region = values.get(f"{environments.NAMESPACE}:region")
-        settings = environments.parse(environment, values, str(file))
-    except environments.SettingsError:
-        if json_output:
-            shown = region if isinstance(region, str) else None
-            print(json.dumps(gate.Report(environment, shown, gate.Status.BAD_SETTINGS).as_json()))
-        raise
-
-    with step("tools") as shown:
-        for tool in toolchain.TOOLS:
-            toolchain.find_all(tool, shown.show)
+        with step("tools") as shown:
+            for tool in toolchain.TOOLS:
+                toolchain.find_all(tool, shown.show)
+    except toolchain.ToolError as missing:
+        return gate.Report(environment, settings.region, gate.Status.FAILED, error=str(missing))
     with step(f"{environment} in a throw-away account of {settings.region}") as shown:
-        report = gate.judge(environment, values, layers=settings.stack_layers, on_event=EngineProgress(shown))
-    if json_output:
-        print(json.dumps(report.as_json()))
-    else:
-        _show(report)
-    if report.error and report.status is gate.Status.FAILED:
-        console.print(report.error, style="red", markup=False)
-    raise typer.Exit(report.status.exit_status)
+        return gate.judge(environment, values, settings, on_event=EngineProgress(shown))
 
 
 def _show(report: Report) -> None:

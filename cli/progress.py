@@ -5,17 +5,41 @@ Everything goes to standard error, so that standard output stays what a command'
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from trainyard.cli import output
 from trainyard.local.engine import Event
 
-console = Console(stderr=True, highlight=False)
+
+class _StandardError:
+    """Standard error, for as long as it can be written: the work goes on without anybody who reads along."""
+
+    def write(self, text: str) -> int:
+        try:
+            return sys.stderr.write(text)
+        except OSError:
+            output.give_up(sys.stderr)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            output.give_up(sys.stderr)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+console = Console(file=cast("IO[str]", _StandardError()), stderr=True, highlight=False)
 
 
 class Step:
@@ -97,7 +121,7 @@ def table(title: str, rows: list[tuple[str, str]]) -> Table:
     """Two columns, what and how much."""
     made = Table(title=title, show_header=False, title_justify="left", title_style="bold")
     made.add_column(style="cyan")
-    made.add_column()
+    made.add_column(overflow="fold")  # a path that is cut leads nowhere
     for row in rows:
         made.add_row(*row)
     return made

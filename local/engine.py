@@ -13,10 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,51 +22,13 @@ from urllib.parse import quote
 
 import yaml
 
+from trainyard.local import isolation
+from trainyard.local.engine_events import EngineError, Event, Follower, Result, what_went_wrong
 from trainyard.local.process import ENGINE_PID_VARIABLE, die_with_parent
 
-Event = dict[str, Any]
+__all__ = ["ACCOUNT_ID", "Engine", "EngineError", "Event", "Result", "emulated_aws_environment", "install_plugins"]
+
 ACCOUNT_ID = "123456789012"
-
-
-class EngineError(Exception):
-    """The engine ended without success; the message is what it said."""
-
-    def __init__(self, message: str, result: Result) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-@dataclass
-class Result:
-    """What one run of the engine did."""
-
-    operation: str
-    exit_status: int = 0
-    seconds: float = 0.0
-    changes: dict[str, int] = field(default_factory=dict)
-    """Resources by what happened to them (`create`, `update`, `same`, `delete`, `replace`, …)."""
-    policies: set[str] = field(default_factory=set)
-    """Names of the policies that the engine evaluated on at least one resource, or on the stack."""
-    violations: list[dict[str, str]] = field(default_factory=list)
-    """Policy findings: `policy`, `level`, `urn`, `message`."""
-    errors: list[str] = field(default_factory=list)
-    steps: list[tuple[str, str]] = field(default_factory=list)
-    """(operation, URN) of each resource step that changed something or would."""
-
-    @classmethod
-    def together(cls, results: Sequence[Result]) -> Result:
-        """What several runs did, one after the other."""
-        whole = cls(results[0].operation)
-        for one in results:
-            whole.exit_status = whole.exit_status or one.exit_status
-            whole.seconds += one.seconds
-            for what, count in one.changes.items():
-                whole.changes[what] = whole.changes.get(what, 0) + count
-            whole.policies |= one.policies
-            whole.violations += one.violations
-            whole.errors += one.errors
-            whole.steps += one.steps
-        return whole
 
 
 class Engine:
@@ -102,13 +62,16 @@ class Engine:
         if config is not None:
             self.config_file.write_bytes(config.read_bytes())
         elif not self.config_file.exists():
-            self.config_file.write_text("{}\n")
+            self.config_file.write_text("{}\n", encoding="utf-8")
         install_plugins(home)
 
     def environment(self) -> dict[str, str]:
         """Environment of the engine: the caller's, less all of its Pulumi and AWS settings, plus the rehearsal's."""
-        mine = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "AWS_"))}
+        mine = isolation.inherited()
         mine.update(emulated_aws_environment(self.endpoint))
+        for name in ("HOME", "USER"):  # the engine asks for both, where no entry in /etc/passwd says who this is
+            if not mine.get(name):
+                mine[name] = str(self.home) if name == "HOME" else "rehearsal"
         mine.update(
             PULUMI_HOME=str(self.home / "pulumi-home"),
             PULUMI_BACKEND_URL=f"file://{quote(str(self.home / 'state'))}",
@@ -116,10 +79,10 @@ class Engine:
             PULUMI_SKIP_UPDATE_CHECK="true",
             PULUMI_DEBUG_COMMANDS="true",  # the flag --event-log is one of them
             PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION="true",
+            PULUMI_IGNORE_AMBIENT_PLUGINS="true",  # a real provider on the PATH would be preferred to the rehearsal's
             PULUMI_DIY_BACKEND_DISABLE_CHECKPOINT_BACKUPS="true",
             GRPC_ENABLE_FORK_SUPPORT="0",  # the language host's children exec at once; gRPC would warn at each fork
             TMPDIR=str(self.home / "temp"),
-            KUBECONFIG=os.devnull,  # a program that names no cluster must not reach one of the user's
             PATH=os.pathsep.join([str(self.home / "commands"), os.environ.get("PATH", os.defpath)]),
         )
         if not self.checkpoints:
@@ -132,16 +95,18 @@ class Engine:
         `pulumi stack init` writes an encryption salt into the stack's file, so it runs in a folder of its own with a
         project of the same name, and the salt goes into the rehearsal's copy of the configuration.
         """
-        listed = json.loads(self._plain("stack", "ls", "--json"))
+        listed = self._json("stack", "ls", "--json")
         if self.stack in [entry["name"].split("/")[-1] for entry in listed]:
             return
         with tempfile.TemporaryDirectory(dir=self.home / "temp") as folder:
-            name = yaml.safe_load((self.project / "Pulumi.yaml").read_text())["name"]
-            Path(folder, "Pulumi.yaml").write_text(yaml.safe_dump({"name": name, "runtime": "python"}))
+            name = yaml.safe_load((self.project / "Pulumi.yaml").read_text(encoding="utf-8"))["name"]
+            project = yaml.safe_dump({"name": name, "runtime": "python"})
+            Path(folder, "Pulumi.yaml").write_text(project, encoding="utf-8")
             self._plain("stack", "init", self.stack, directory=Path(folder))
-            salted = yaml.safe_load(Path(folder, f"Pulumi.{self.stack}.yaml").read_text())
-        config = yaml.safe_load(self.config_file.read_text()) or {}
-        self.config_file.write_text(yaml.safe_dump(config | salted, sort_keys=False))
+            salted = yaml.safe_load(Path(folder, f"Pulumi.{self.stack}.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load(self.config_file.read_text(encoding="utf-8")) or {}
+        content = yaml.safe_dump(config | salted, sort_keys=False, allow_unicode=True)
+        self.config_file.write_text(content, encoding="utf-8")
 
     def run(
         self,
@@ -174,7 +139,7 @@ class Engine:
                 stderr=subprocess.STDOUT,
                 preexec_fn=_interrupted_with_parent,
             )
-        follower = threading.Thread(target=self._follow, args=(process, result, on_event), daemon=True)
+        follower = Follower(self.events_file, process, result, on_event)
         follower.start()
         try:
             process.wait()
@@ -185,17 +150,21 @@ class Engine:
         result.exit_status = process.returncode
         result.seconds = time.monotonic() - started
         if process.returncode != 0:
-            said = _what_went_wrong(result) or log.read_text().strip()
+            said = what_went_wrong(result) or log.read_text(encoding="utf-8", errors="replace").strip()
             raise EngineError(f"pulumi {operation} failed:\n{said}", result)
+        if follower.failed is not None:
+            raise follower.failed
+        if not result.complete:
+            raise EngineError(f"pulumi {operation} told only a part of what it did: {self.events_file} is cut", result)
         return result
 
     def export(self) -> dict[str, Any]:
         """The stack's deployment, as `pulumi stack export` prints it."""
-        return json.loads(self._plain("stack", "export", "--stack", self.stack))
+        return self._json("stack", "export", "--stack", self.stack)
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs."""
-        return json.loads(self._plain("stack", "output", "--json", "--show-secrets", "--stack", self.stack))
+        return self._json("stack", "output", "--json", "--show-secrets", "--stack", self.stack)
 
     def command_directory(self, others: Mapping[str, Path] | None = None) -> Path:
         """A folder for the PATH whose `pulumi` a person may type, from anywhere; and `others`, as they are.
@@ -232,6 +201,14 @@ esac
         )
         return folder
 
+    def _json(self, *arguments: str) -> Any:
+        said = self._plain(*arguments)
+        try:
+            return json.loads(said)
+        except ValueError:
+            asked = f"{self.pulumi} {' '.join(arguments[:2])}"
+            raise EngineError(f"{asked} printed no JSON, but {said[:200]!r}", Result(arguments[0])) from None
+
     def _plain(self, *arguments: str, directory: Path | None = None) -> str:
         done = subprocess.run(
             [str(self.pulumi), *arguments],
@@ -239,7 +216,8 @@ esac
             env=self.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             preexec_fn=die_with_parent,
         )
@@ -249,14 +227,6 @@ esac
                 Result(arguments[0], done.returncode),
             )
         return done.stdout
-
-    def _follow(
-        self, process: subprocess.Popen[bytes], result: Result, on_event: Callable[[Event], None] | None
-    ) -> None:
-        for event in _tail(self.events_file, process):
-            _account(event, result)
-            if on_event is not None:
-                on_event(event)
 
 
 def emulated_aws_environment(endpoint: str, region: str | None = None) -> dict[str, str]:
@@ -269,8 +239,7 @@ def emulated_aws_environment(endpoint: str, region: str | None = None) -> dict[s
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     }
-    for name in ("NO_PROXY", "no_proxy"):
-        variables[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
+    variables |= isolation.loopback_without_proxy()
     if region:
         variables["AWS_REGION"] = variables["AWS_DEFAULT_REGION"] = region
     return variables
@@ -279,7 +248,7 @@ def emulated_aws_environment(endpoint: str, region: str | None = None) -> dict[s
 def install_plugins(home: Path) -> None:
     """Put the language host and the providers that know the rehearsal where the engine looks for them.
 
-    The engine prefers an official language host beside its own executable or on the PATH. A kubeconfig of EKS calls the
+    The engine prefers an official language host beside its own executable. A kubeconfig of EKS calls the
     `aws` command, which stands in a folder of its own: the virtual environment's others need not be on the PATH.
     """
     plugins = home / "pulumi-home" / "plugins"
@@ -296,74 +265,19 @@ def _shim(path: Path, module: str) -> None:
 
 def _write_script(path: Path, body: str) -> None:
     content = f"#!/bin/sh\n{body}"
-    if path.is_file() and path.read_text() == content:
+    if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as partial:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as partial:
         partial.write(content)
     Path(partial.name).chmod(0o755)
     Path(partial.name).replace(path)
-
-
-def _tail(file: Path, process: subprocess.Popen[bytes]) -> Iterator[Event]:
-    """Events from the engine's log, until the process has ended and the log is read to its end."""
-    rest = ""
-    position = 0
-    while True:
-        ended = process.poll() is not None
-        if file.exists():
-            with file.open() as log:
-                log.seek(position)
-                rest += log.read()
-                position = log.tell()
-        *lines, rest = rest.split("\n")
-        for line in lines:
-            if line.strip():
-                yield json.loads(line)
-        if ended:
-            return
-        time.sleep(0.1)
-
-
-def _account(event: Event, result: Result) -> None:
-    if "summaryEvent" in event:
-        summary = event["summaryEvent"]
-        result.changes = dict(summary.get("resourceChanges") or {})
-    elif evaluated := event.get("policyAnalyzeSummaryEvent") or event.get("policyAnalyzeStackSummaryEvent"):
-        result.policies.update(evaluated.get("passed") or ())
-        result.policies.update(evaluated.get("failed") or ())
-    elif "policyEvent" in event:
-        finding = event["policyEvent"]
-        result.violations.append(
-            {
-                "policy": finding.get("policyName", ""),
-                "level": finding.get("enforcementLevel", ""),
-                "urn": finding.get("resourceUrn", ""),
-                "message": finding.get("message", "").strip(),
-            }
-        )
-    elif "diagnosticEvent" in event and event["diagnosticEvent"].get("severity") == "error":
-        result.errors.append(event["diagnosticEvent"].get("message", "").strip())
-    elif "resourcePreEvent" in event:
-        metadata = event["resourcePreEvent"]["metadata"]
-        if metadata["op"] not in ("same", "read", "refresh"):
-            result.steps.append((metadata["op"], metadata["urn"]))
 
 
 def _interrupted_with_parent() -> None:
     """The engine finishes its steps when its parent is gone, also where that was started with Ctrl-C ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     die_with_parent(signal.SIGINT)
-
-
-def _what_went_wrong(result: Result) -> str:
-    """What a person has to know of a failed run: the policies that stopped it, and every error once."""
-    stopped = [
-        f"[{one['policy']}] {one['urn'].rsplit('::', 1)[-1]}: {one['message']}"
-        for one in result.violations
-        if one["level"] == "mandatory"
-    ]
-    return "\n".join(dict.fromkeys([*stopped, *result.errors]))
 
 
 def _interrupt(process: subprocess.Popen[bytes]) -> None:

@@ -9,125 +9,111 @@ the engine at its first finding; the level that counts is the one the pack decla
 from __future__ import annotations
 
 import json
-import tempfile
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from trainyard.local import prerequisites
+from trainyard.local import prerequisites, scratch, supervisor
 from trainyard.local.engine import EngineError, Event
+from trainyard.local.gate_report import PlannedResource, PolicyFinding, Report, Status
+from trainyard.local.prerequisites import PrerequisiteError
 from trainyard.local.rehearsal import Rehearsal
-from trainyard.local.toolchain import Progress
+from trainyard.local.service import ServiceError
+from trainyard.local.toolchain import Progress, ToolError
 from trainyard.policies.pack import policies
 from trainyard.policies.rule import Verdict
+from trainyard.stacks.settings import Settings
+
+__all__ = ["PlannedResource", "PolicyFinding", "Report", "Status", "judge", "planned_resources"]
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 """The key that marks a secret in a state (pulumi: sdk/go/common/resource/sig)."""
 
+PURPOSE = "gate"
+"""Of the temporary folders, in which the accounts are."""
+
 _EVERYTHING_ADVISES = {"all": "advisory"}
-
-
-class Status(StrEnum):
-    """What the gate says, from best to worst; `exit_status` is what a command ends with."""
-
-    CLEAN = "clean"
-    VIOLATIONS = "violations"
-    BAD_SETTINGS = "bad settings"
-    UNVERIFIED = "cannot be verified"
-    FAILED = "failed"
-
-    @property
-    def exit_status(self) -> int:
-        return {"clean": 0, "violations": 1, "bad settings": 2}.get(self.value, 3)
-
-
-@dataclass(frozen=True)
-class PlannedResource:
-    """One resource of the environment, with the inputs the program gave it, all of them known. Secrets are hidden."""
-
-    urn: str
-    type: str
-    name: str
-    parent: str | None
-    inputs: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class PolicyFinding:
-    """What a policy has against a resource; `urn` is the stack's where it is about the whole."""
-
-    policy: str
-    level: str
-    urn: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `trainyard preview --json` prints, and why the engine failed where it did."""
-
-    environment: str
-    region: str | None
-    status: Status
-    resources: Sequence[PlannedResource] = ()
-    policies: Sequence[PolicyFinding] = ()
-    error: str = field(default="")
-    evaluated: frozenset[str] = frozenset()
-    """Names of the policies that were judged on something."""
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "environment": self.environment,
-            "region": self.region,
-            "status": self.status.value,
-            "resources": [asdict(one) for one in self.resources],
-            "policies": [asdict(one) for one in self.policies],
-        }
 
 
 def judge(
     environment: str,
     values: Mapping[str, Any],
+    settings: Settings,
     *,
-    layers: Sequence[str] = (),
     on_event: Callable[[Event], None] | None = None,
     progress: Progress | None = None,
     project: Path | None = None,
 ) -> Report:
     """Bring `environment` up in an account of its own that ends with this call, and report on it.
 
-    `values` are the whole configuration of the stack, by full key (`trainyard:region`). `layers` names the parts where
-    the environment is split into several stacks.
+    `values` are the whole configuration of the stack, by full key (`trainyard:region`), and `settings` what they mean.
+    Whatever keeps the environment from coming up is in the report; interrupts and bugs are raised.
     """
-    region = values.get("trainyard:region")
-    with tempfile.TemporaryDirectory(prefix="trainyard-gate-") as folder:
-        config = Path(folder, f"Pulumi.{environment}.yaml")
-        config.write_text(yaml.safe_dump({"config": dict(values)}))
-        levels = Path(folder, "levels.json")
-        levels.write_text(json.dumps(_EVERYTHING_ADVISES))
-        rehearsal = Rehearsal(
-            environment,
-            Path(folder, "rehearsal"),
-            project,
-            config=config,
-            policy_configuration=levels,
-            layers=layers,
-            throw_away=True,
-        )
-        with rehearsal:
-            error = ""
-            config.write_text(yaml.safe_dump({"config": prerequisites.provide(rehearsal.endpoint, values)}))
-            try:
-                result = rehearsal.up(on_event, progress)
-            except EngineError as failed:
-                result, error = failed.result, str(failed)
-            resources = planned_resources(rehearsal.export())
+    clear_left_behind()
+    try:
+        with scratch.folder(PURPOSE) as folder:
+            return _judge_in(folder, environment, values, settings, on_event, progress, project)
+    except (ServiceError, ToolError, PrerequisiteError, scratch.NoScratchError, OSError) as failed:
+        return Report(environment, settings.region, Status.FAILED, error=str(failed))
+
+
+def clear_left_behind() -> None:
+    """Remove what gates that were killed have left. Their services have ended with them, unless they hang."""
+    for left in scratch.left_behind(PURPOSE):
+        supervisor.stop(left / "rehearsal", within_seconds=5)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _judge_in(
+    folder: Path,
+    environment: str,
+    values: Mapping[str, Any],
+    settings: Settings,
+    on_event: Callable[[Event], None] | None,
+    progress: Progress | None,
+    project: Path | None,
+) -> Report:
+    # Only the key of its stack opens what is encrypted, and the program has no secret settings.
+    readable = {key: value for key, value in values.items() if not _is_encrypted(value)}
+    config = folder / f"Pulumi.{environment}.yaml"
+    config.write_text(_yaml({"config": readable}), encoding="utf-8")
+    levels = folder / "levels.json"
+    levels.write_text(json.dumps(_EVERYTHING_ADVISES), encoding="utf-8")
+    rehearsal = Rehearsal(
+        environment,
+        folder / "rehearsal",
+        project,
+        config=config,
+        policy_configuration=levels,
+        layers=settings.stack_layers,
+    )
+    with rehearsal:
+        given = prerequisites.provide(rehearsal.endpoint, settings)
+        config.write_text(_yaml({"config": {**readable, **given}}), encoding="utf-8")
+        error = ""
+        try:
+            result = rehearsal.up(on_event, progress)
+        except EngineError as failed:
+            result, error = failed.result, str(failed)
+        resources = planned_resources(rehearsal.export())
+    if not error and not result.policies:
+        error = "the engine judged no policy"
     findings = tuple(_findings(result.violations))
-    return Report(environment, region, _status(findings, error), resources, findings, error, frozenset(result.policies))
+    status = _status(findings, error)
+    return Report(environment, settings.region, status, resources, findings, error, frozenset(result.policies))
+
+
+def _is_encrypted(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return set(value) == {"secure"} or any(_is_encrypted(item) for item in value.values())
+    return isinstance(value, list) and any(_is_encrypted(item) for item in value)
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(content), allow_unicode=True)
 
 
 def planned_resources(export: Mapping[str, Any]) -> tuple[PlannedResource, ...]:

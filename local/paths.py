@@ -22,9 +22,24 @@ def require_checkout() -> Path:
     return ROOT
 
 
+class NoCacheError(Exception):
+    """No folder of the user's own is known."""
+
+
 def cache_directory() -> Path:
-    """Per-user cache, shared by all checkouts: `$TRAINYARD_CACHE_DIR`, else `trainyard` in the user's cache folder."""
+    """Per-user cache, shared by all checkouts: `$TRAINYARD_CACHE_DIR`, else `trainyard` in the user's cache folder.
+
+    Absolute, since tools are built in other folders than the caller's. Raises `NoCacheError`.
+    """
     chosen = os.environ.get("TRAINYARD_CACHE_DIR")
     if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainyard"
+        return Path(chosen).absolute()
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if base.is_absolute():  # others are to be ignored (XDG Base Directory Specification)
+        return base / "trainyard"
+    try:
+        return Path.home() / ".cache" / "trainyard"
+    except RuntimeError:
+        raise NoCacheError(
+            "this user has no home folder: set HOME, or TRAINYARD_CACHE_DIR to a folder for built tools"
+        ) from None

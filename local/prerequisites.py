@@ -6,49 +6,54 @@ VPC that the environment is to use.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
+from trainyard.local import isolation
 from trainyard.local.engine import emulated_aws_environment
+from trainyard.stacks.settings import Settings
 
 SSO_PATH = "/aws-reserved/sso.amazonaws.com/"
 
 
-def provide(endpoint: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Make in the account at `endpoint` what the configuration `values` names, and return the configuration to use.
+class PrerequisiteError(Exception):
+    """The emulated account refused what the environment takes as given."""
 
-    It differs from `values` where a made thing has another id than the real one: a network's.
+    exit_status = 3
+
+
+def provide(endpoint: str, settings: Settings) -> dict[str, Any]:
+    """Make in the account at `endpoint` what `settings` name.
+
+    Returns the configuration that has to stand in place of the environment's own, by full key: that of the network,
+    where a made one has other ids than the real one. Raises `PrerequisiteError`.
     """
-    region = values["trainyard:region"]
-    identity = emulated_aws_environment(endpoint)
+    with isolation.only(emulated_aws_environment(endpoint, settings.region)):
+        session = boto3.Session()
+        try:
+            return _provide(session.client("iam"), session.client("ec2"), settings)
+        except (BotoCoreError, ClientError) as refused:
+            raise PrerequisiteError(f"the throw-away account cannot be furnished: {refused}") from None
 
-    def client(service: str) -> Any:
-        return boto3.client(
-            service,
-            region,
-            endpoint_url=endpoint,
-            aws_access_key_id=identity["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=identity["AWS_SECRET_ACCESS_KEY"],
-        )
 
-    access = values.get("trainyard:access") or {}
-    named = {*access.get("administrators", ()), *access.get("viewers", ())}
-    for team in values.get("trainyard:teams") or ():
-        named.update(team.get("people", ()))
+def _provide(iam: Any, ec2: Any, settings: Settings) -> dict[str, Any]:
+    named = {*settings.access.administrators, *settings.access.viewers}
+    for team in settings.teams:
+        named.update(team.people)
     for permission_set in sorted(named):
         if not permission_set.startswith("arn:"):
-            _sso_role(client("iam"), permission_set)
-    used = copy.deepcopy(dict(values))
-    network = used.get("trainyard:network") or {}
-    if network.get("existing"):
-        network["existing"] = _network(client("ec2"), values["trainyard:vpc_cidr"], network["existing"])
-    return used
+            _sso_role(iam, permission_set)
+    if settings.network.existing is None:
+        return {}
+    zones = list(settings.network.existing.private_subnet_ids_by_zone)
+    network = settings.network.model_dump(mode="json", exclude_unset=True)
+    return {"trainyard:network": {**network, "existing": _network(ec2, settings.vpc_cidr, zones)}}
 
 
 def _sso_role(iam: Any, permission_set: str) -> None:
@@ -68,14 +73,14 @@ def _sso_role(iam: Any, permission_set: str) -> None:
     )
 
 
-def _network(ec2: Any, cidr: str, existing: Mapping[str, Any]) -> dict[str, Any]:
-    """A VPC with a private subnet in each zone that the real one has."""
-    vpc = ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+def _network(ec2: Any, cidr: ipaddress.IPv4Network, zones: Sequence[str]) -> dict[str, Any]:
+    """A VPC with a private subnet in each of `zones`."""
+    vpc = ec2.create_vpc(CidrBlock=str(cidr))["Vpc"]["VpcId"]
     for attribute in ("EnableDnsSupport", "EnableDnsHostnames"):
         ec2.modify_vpc_attribute(VpcId=vpc, **{attribute: {"Value": True}})
-    blocks = ipaddress.IPv4Network(cidr).subnets(prefixlen_diff=3)
+    blocks = cidr.subnets(prefixlen_diff=3)
     subnets = {
         zone: ec2.create_subnet(VpcId=vpc, CidrBlock=str(block), AvailabilityZone=zone)["Subnet"]["SubnetId"]
-        for zone, block in zip(existing["private_subnet_ids_by_zone"], blocks, strict=False)
+        for zone, block in zip(zones, blocks, strict=False)
     }
     return {"vpc_id": vpc, "private_subnet_ids_by_zone": subnets}

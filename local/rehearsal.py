@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ from filelock import FileLock, Timeout
 from trainyard.local import supervisor, toolchain
 from trainyard.local.engine import Engine, EngineError, Event, Result, emulated_aws_environment
 from trainyard.local.paths import RUNS, require_checkout
-from trainyard.local.process import is_running
+from trainyard.local.process import started_at
 
 OnEvent = Callable[[Event], None]
+NEEDED_MIB = 256
+"""Disk space that a rehearsal takes at most; measured were 132 (2026-11, `prod-us` and `local`)."""
 
 
 class BusyError(Exception):
@@ -106,13 +110,25 @@ class Rehearsal:
         if self.kubernetes:
             for tool in ("etcd", "kubernetes"):
                 toolchain.find_all(tool, progress)
-        fresh = supervisor.running(self.directory) is None
-        if fresh:
-            shutil.rmtree(self.directory / "engine" / "state", ignore_errors=True)
-            for left in ("export.json", "outputs.json", "engine/up.log", "engine/events.jsonl"):
-                (self.directory / left).unlink(missing_ok=True)
-        services, self._owner = supervisor.start(self.directory, owned, self.kubernetes)
+            self._ask_for_room()
+        services, self._owner = supervisor.start(self.directory, owned, self.kubernetes, self._forget)
         return services
+
+    def _ask_for_room(self) -> None:
+        """What etcd and the engine say of a full disk is long, and names no remedy."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self.directory).free // 2**20
+        if free < NEEDED_MIB and supervisor.running(self.directory) is None:
+            raise supervisor.ServiceError(
+                f"{self.directory} lies on a disk with {free} MiB free; a rehearsal takes up to {NEEDED_MIB}. "
+                "Make room; for a preview TMPDIR names another place"
+            )
+
+    def _forget(self) -> None:
+        """Set aside what was told of an account that has ended."""
+        shutil.rmtree(self.directory / "engine" / "state", ignore_errors=True)
+        for left in ("export.json", "outputs.json", "engine/up.log", "engine/events.jsonl"):
+            (self.directory / left).unlink(missing_ok=True)
 
     def stop(self) -> bool:
         """End the services; False where none ran. The logs stay."""
@@ -175,30 +191,40 @@ class Rehearsal:
             for engine in engines:
                 pack = self.policy_pack if policies else None
                 done.append(engine.run(operation, *arguments, policy_pack=pack, on_event=on_event))
-        except EngineError as failed:
-            raise EngineError(str(failed), Result.together([*done, failed.result])) from None
-        finally:
-            if operation != "preview":
-                self._record()
+        except BaseException as stopped:
+            goes_on = self._owner is None or isinstance(stopped, EngineError)
+            if operation != "preview" and goes_on:  # else the account ends in this moment, and what stands in it
+                with suppress(EngineError, NotRunningError, OSError):
+                    self._record()
+            if isinstance(stopped, EngineError):
+                said = str(stopped)
+                if supervisor.running(self.directory) is None:  # all that the engine says of it is noise
+                    why = supervisor.last_words(self.directory)
+                    said = f"the emulated account ended while the engine worked in it: {why}"
+                raise EngineError(said, Result.together([*done, stopped.result])) from None
+            raise
+        if operation != "preview":
+            self._record()
         return Result.together(done)
 
     def _config_of(self, layer: str) -> Path:
         """The configuration of a layer's stack: the environment's own, and which layer it is."""
-        content = yaml.safe_load(self.config.read_text())
-        name = yaml.safe_load((self.project / "Pulumi.yaml").read_text())["name"]
+        content = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        name = yaml.safe_load((self.project / "Pulumi.yaml").read_text(encoding="utf-8"))["name"]
         content["config"][f"{name}:layer"] = layer
         file = self.directory / "layers" / f"Pulumi.{self.environment}-{layer}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(yaml.safe_dump(content, sort_keys=False))
+        file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
         return file
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs after the last `up`."""
-        return json.loads((self.directory / "outputs.json").read_text())
+        return json.loads((self.directory / "outputs.json").read_text(encoding="utf-8"))
 
     def export(self) -> dict[str, Any]:
-        """The stack's deployment after the last `up`, as `pulumi stack export` gives it."""
-        return json.loads((self.directory / "export.json").read_text())
+        """The stack's deployment after the last `up`, as `pulumi stack export` gives it; empty before the first."""
+        file = self.directory / "export.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
     def aws_environment(self) -> dict[str, str]:
         """Variables with which any AWS SDK or the `aws` command reaches the emulated account."""
@@ -223,7 +249,7 @@ class Rehearsal:
                 for one in (found.supervisor, *found.services)
             )
         resources = 0
-        if found is not None and (self.directory / "export.json").is_file():
+        if found is not None:
             resources = count_resources(self.export())
         return Status(
             self.environment,
@@ -251,8 +277,8 @@ class Rehearsal:
     def _start_over_if_broken_off(self) -> bool:
         """Where an engine was killed in its midst, the account holds things that no state knows: begin anew."""
         locks = (self.directory / "engine" / "state" / ".pulumi" / "locks").rglob("*.json")
-        holders = [json.loads(lock.read_text()).get("pid", 0) for lock in locks]
-        if not holders or any(is_running(pid) for pid in holders):
+        held = [_is_held(lock) for lock in locks]
+        if not held or any(held):
             return False
         owned = self._owner is not None
         self.stop()
@@ -269,8 +295,29 @@ class Rehearsal:
         outputs: dict[str, Any] = {}
         for engine in self.engines():
             outputs |= engine.outputs()
-        (self.directory / "export.json").write_text(json.dumps(whole))
-        (self.directory / "outputs.json").write_text(json.dumps(outputs, indent=2))
+        _write(self.directory / "export.json", json.dumps(whole))
+        _write(self.directory / "outputs.json", json.dumps(outputs, indent=2))
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether the engine that took a lock of the state still runs: its process, and not a later one of the same id."""
+    try:
+        said = json.loads(lock.read_text(encoding="utf-8"))
+        since = started_at(int(said["pid"]))
+        taken = datetime.fromisoformat(said["timestamp"]).timestamp() if "timestamp" in said else time.time()
+    except (ValueError, TypeError, KeyError, OSError):
+        return False  # broken off while it was written
+    if since is None:
+        return False
+    seconds_ago = time.clock_gettime(time.CLOCK_BOOTTIME) - since
+    return time.time() - seconds_ago <= taken + 1
+
+
+def _write(file: Path, content: str) -> None:
+    """Whole or not at all: whoever is killed while writing leaves the file as it was."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(content, encoding="utf-8")
+    partial.replace(file)
 
 
 def count_resources(export: dict[str, Any]) -> int:

@@ -17,15 +17,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
-from trainyard.local.process import die_with_parent, is_running
+from trainyard.local.process import die_with_parent, is_running, started_at
 
 READY_WITHIN_SECONDS = 60
+END_WITHIN_SECONDS = 1
+"""What a process gets to end by itself. Nothing of a rehearsal outlives it, so there is nothing to bring to safety."""
+LINES_OF_A_LOG = 6
+"""How much of a log an error quotes."""
 
 
 class ServiceError(Exception):
     """A service of the rehearsal did not start or has ended; the message names its log."""
+
+
+class PortTakenError(ServiceError):
+    """Another program listened on a service's port before it did: other ports may serve."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class RunningService:
     name: str
     pid: int
     started: float
-    """Seconds since the epoch: with the pid it names the process beyond doubt."""
+    """As `process.started_at` tells it: with the pid it names the process beyond doubt."""
     url: str
     log: str
 
@@ -99,7 +105,7 @@ class Services:
         """End all processes, those first that need others."""
         for process in reversed(self._processes.values()):
             process.terminate()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + END_WITHIN_SECONDS
         for process in reversed(self._processes.values()):
             try:
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))
@@ -120,18 +126,27 @@ class Services:
 
     def _check_start(self, service: Service, ready: set[str], deadline: float) -> None:
         process = self._processes.get(service.name)
-        log = self._logs / f"{service.name}.log"
-        if process is not None and process.poll() is not None:
-            raise ServiceError(f"{service.name} ended with status {process.returncode} before it was ready; see {log}")
-        if service.name not in ready and process is not None and time.monotonic() > deadline:
-            raise ServiceError(f"{service.name} did not answer within {READY_WITHIN_SECONDS} s; see {log}")
+        if process is None:
+            return
+        if process.poll() is not None:
+            said = self._said_by(service.name)
+            kind = PortTakenError if "address already in use" in said.lower() else ServiceError
+            raise kind(f"{service.name} ended with status {process.returncode} before it was ready; {said}")
+        if service.name not in ready and time.monotonic() > deadline:
+            said = self._said_by(service.name)
+            raise ServiceError(f"{service.name} did not answer within {READY_WITHIN_SECONDS} s; {said}")
+
+    def _said_by(self, name: str) -> str:
+        """The end of a service's log: the log itself may be gone with its folder before anybody reads it."""
+        log = self._logs / f"{name}.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LINES_OF_A_LOG:]
+        return f"{log} ends with\n  " + "\n  ".join(line[:400] for line in lines) if lines else f"{log} is empty"
 
     def _running(self, service: Service) -> RunningService:
         pid = self._processes[service.name].pid
-        try:
-            started = psutil.Process(pid).create_time()
-        except psutil.NoSuchProcess:
-            raise ServiceError(f"{service.name} ended as soon as it was ready") from None
+        started = started_at(pid)
+        if started is None:
+            raise ServiceError(f"{service.name} ended as soon as it was ready; {self._said_by(service.name)}")
         return RunningService(service.name, pid, started, service.url, str(self._logs / f"{service.name}.log"))
 
 

@@ -17,19 +17,32 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
 
-from trainyard.local import loopback
-from trainyard.local.service import READY_WITHIN_SECONDS, RunningService, Service, ServiceError, Services, free_ports
+from trainyard.local import isolation, loopback
+from trainyard.local.process import started_at
+from trainyard.local.service import (
+    LINES_OF_A_LOG,
+    READY_WITHIN_SECONDS,
+    PortTakenError,
+    RunningService,
+    Service,
+    ServiceError,
+    Services,
+    free_ports,
+)
 from trainyard.local.toolchain import ToolError
 
 __all__ = ["Running", "RunningService", "ServiceError", "running", "start", "stop"]
 
 RELEASED = b"r"
+BEGINS = "a supervisor begins"
+"""Line of its log with which each one does."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +70,22 @@ class Running:
 def running(directory: Path) -> Running | None:
     """What `services.json` in `directory` says, or None where nothing was started or all of it has ended."""
     try:
-        said = json.loads((directory / "services.json").read_text())
-    except (OSError, ValueError):
+        said = json.loads((directory / "services.json").read_text(encoding="utf-8"))
+        found = Running(RunningService(**said["supervisor"]), tuple(RunningService(**one) for one in said["services"]))
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    found = Running(RunningService(**said["supervisor"]), tuple(RunningService(**one) for one in said["services"]))
     return found if found.alive else None
 
 
-def start(directory: Path, owned: bool, kubernetes: bool = False) -> tuple[Running, int | None]:
+def start(
+    directory: Path, owned: bool, kubernetes: bool = False, prepare: Callable[[], None] = lambda: None
+) -> tuple[Running, int | None]:
     """Start the services of the rehearsal in `directory`, or find them running.
 
     With `kubernetes` there is a control plane too, with its administrator's kubeconfig in `kubeconfig_of(directory)`;
     its executables have to be built already. Returns the services and, where `owned`, the file descriptor that keeps
     them alive: they end when it is closed, by this process or by its death. Without `owned` they run until `stop`.
+    `prepare` is called before services are started, and not where they run: nobody else starts any meanwhile.
     Raises `ServiceError`.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -82,6 +98,7 @@ def start(directory: Path, owned: bool, kubernetes: bool = False) -> tuple[Runni
                 raise ServiceError(f"the rehearsal in {directory} was started without Kubernetes: end it first")
             return found, None
         (directory / "services.json").unlink(missing_ok=True)
+        prepare()
         (directory / "logs").mkdir(exist_ok=True)
         log = directory / "logs" / "supervisor.log"
         read_end, write_end = os.pipe()
@@ -89,8 +106,10 @@ def start(directory: Path, owned: bool, kubernetes: bool = False) -> tuple[Runni
         if kubernetes:
             command.append("--kubernetes")
         with log.open("ab") as out:
+            before = out.tell()
             process = subprocess.Popen(
                 command,
+                env=isolation.inherited(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -99,7 +118,7 @@ def start(directory: Path, owned: bool, kubernetes: bool = False) -> tuple[Runni
             )
         os.close(read_end)
         try:
-            ready = _await_ready(directory, process, log)
+            ready = _await_ready(directory, process, log, before)
         except BaseException:
             process.terminate()
             process.wait()
@@ -107,8 +126,12 @@ def start(directory: Path, owned: bool, kubernetes: bool = False) -> tuple[Runni
             raise
         if owned:
             return ready, write_end
-        os.write(write_end, RELEASED)
-        os.close(write_end)
+        try:
+            os.write(write_end, RELEASED)
+        except BrokenPipeError:
+            raise ServiceError(f"the rehearsal's services ended as soon as they were ready; see {log}") from None
+        finally:
+            os.close(write_end)
         return ready, None
 
 
@@ -117,19 +140,27 @@ def stop(directory: Path, within_seconds: float = 15) -> bool:
     found = running(directory)
     if found is None:
         return False
-    everything = []
-    for service in (found.supervisor, *found.services):
-        if service.alive:
-            everything.append(psutil.Process(service.pid))
-    os.kill(found.supervisor.pid, signal.SIGTERM)
-    _, left = psutil.wait_procs(everything, timeout=within_seconds)
+    everything = [_handle(one.pid) for one in (found.supervisor, *found.services) if one.alive]
+    processes = [process for process in everything if process is not None]
+    for process in processes:
+        if process.pid == found.supervisor.pid:
+            process.terminate()
+    _, left = psutil.wait_procs(processes, timeout=within_seconds)
     for process in left:
         process.kill()
     psutil.wait_procs(left, timeout=5)
     return True
 
 
-def _await_ready(directory: Path, process: subprocess.Popen[bytes], log: Path) -> Running:
+def _handle(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _await_ready(directory: Path, process: subprocess.Popen[bytes], log: Path, before: int) -> Running:
+    """Wait for the services; what the supervisor has said from byte `before` of its log on is why there are none."""
     deadline = time.monotonic() + READY_WITHIN_SECONDS + 5
     while time.monotonic() < deadline:
         found = running(directory)
@@ -138,8 +169,21 @@ def _await_ready(directory: Path, process: subprocess.Popen[bytes], log: Path) -
         if process.poll() is not None:
             break
         time.sleep(0.05)
-    tail = log.read_text(errors="replace").strip().splitlines()[-3:]
-    raise ServiceError(f"the rehearsal's services did not start; {log} says:\n  " + "\n  ".join(tail))
+    with log.open("rb") as supervisors:
+        supervisors.seek(before)
+        said = supervisors.read().decode(errors="replace").strip().splitlines()[-2 * LINES_OF_A_LOG :]
+    raise ServiceError(f"the rehearsal's services did not start; {log} says:\n  " + "\n  ".join(said))
+
+
+def last_words(directory: Path) -> str:
+    """Why the services in `directory` ended, as far as their supervisor could say."""
+    log = directory / "logs" / "supervisor.log"
+    try:
+        said = log.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        said = ""
+    words = said.rpartition(BEGINS)[2].strip().rpartition("\n")[2]
+    return words or "it was stopped, or killed"
 
 
 def kubeconfig_of(directory: Path) -> Path:
@@ -173,7 +217,7 @@ class _Supervisor:
     def run(self) -> int:
         for stop_signal in (signal.SIGTERM, signal.SIGINT):
             signal.signal(stop_signal, self._stop)
-        me = psutil.Process()
+        print(BEGINS, flush=True)
         alone = FileLock(self.directory / "supervisor.lock")  # held for life
         try:
             alone.acquire(timeout=15)
@@ -182,15 +226,12 @@ class _Supervisor:
             return 1
         try:
             loopback.ensure_up()
-            self.services = Services(_services(self.directory, self.kubernetes), self.directory / "logs")
-            services = self.services.start(lambda: self.stopping or self._owner_is_gone())
+            services = self._start()
             log = str(self.directory / "logs" / "supervisor.log")
-            _write(
-                self.record,
-                Running(RunningService("supervisor", me.pid, me.create_time(), "", log), services),
-            )
-            return self._watch(self.services)
-        except (ServiceError, ToolError, loopback.LoopbackError) as failed:
+            me = RunningService("supervisor", os.getpid(), started_at(os.getpid()) or 0.0, "", log)
+            _write(self.record, Running(me, services))
+            return self._watch()
+        except (ServiceError, ToolError, loopback.LoopbackError, OSError) as failed:
             print(failed, flush=True)
             return 1
         finally:
@@ -199,11 +240,25 @@ class _Supervisor:
             if self._record_is_mine():
                 self.record.unlink(missing_ok=True)
 
-    def _watch(self, services: Services) -> int:
+    def _start(self) -> tuple[RunningService, ...]:
+        """Start the services; once more, on other ports, where another program was faster on one of the first."""
+        try:
+            return self._begin()
+        except PortTakenError as taken:
+            print(f"{taken}\ntrying other ports", flush=True)
+        if self.services is not None:
+            self.services.end()
+        return self._begin()
+
+    def _begin(self) -> tuple[RunningService, ...]:
+        self.services = Services(_services(self.directory, self.kubernetes), self.directory / "logs")
+        return self.services.start(lambda: self.stopping or self._owner_is_gone())
+
+    def _watch(self) -> int:
         while not self.stopping:
             if self._owner_is_gone(wait_seconds=0.3) or not self._record_is_mine():
                 return 0
-            if ended := services.ended():
+            if self.services is not None and (ended := self.services.ended()):
                 # Its state was of this run: starting it again would pass an empty account off as the rehearsed one.
                 print(ended, flush=True)
                 return 1
@@ -225,7 +280,7 @@ class _Supervisor:
     def _record_is_mine(self) -> bool:
         """False where the directory was removed or taken over: nobody could find these services to stop them."""
         try:
-            return json.loads(self.record.read_text())["supervisor"]["pid"] == os.getpid()
+            return json.loads(self.record.read_text(encoding="utf-8"))["supervisor"]["pid"] == os.getpid()
         except (OSError, ValueError):
             return False
 
@@ -235,7 +290,7 @@ class _Supervisor:
 
 def _write(path: Path, content: Running) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(content), indent=2))
+    partial.write_text(json.dumps(asdict(content), indent=2), encoding="utf-8")
     partial.replace(path)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trainyard.local.paths import ROOT, cache_directory
+from trainyard.local.paths import ROOT, NoCacheError, cache_directory
 from trainyard.local.process import die_with_parent
 
 Progress = Callable[[str, int, int], None]
@@ -111,24 +111,33 @@ def find_all(name: str, progress: Progress | None = None) -> dict[str, Path]:
     Raises `ToolError` where one is neither there nor can be built.
     """
     tool = Tool.load(name)
-    home = cache_directory() / "tools" / tool.key
+    try:
+        home = cache_directory() / "tools" / tool.key
+    except NoCacheError as nowhere:
+        raise ToolError(str(nowhere)) from None
     found = {one.name: _suitable_on_path(one) or home / one.name for one in tool.binaries}
     if all(path.is_file() for path in found.values()):
         return found
-    home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / "build.lock")
     report = progress or (lambda *_: None)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        report(f"waiting for another build of {tool.name}", 0, 0)
-        lock.acquire()
-    try:
-        missing = [one for one in tool.binaries if not found[one.name].is_file()]
-        if missing:
-            _build(tool, missing, home, report)
-    finally:
-        lock.release()
+        home.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            report(f"waiting for another build of {tool.name}", 0, 0)
+            lock.acquire()
+        try:
+            missing = [one for one in tool.binaries if not found[one.name].is_file()]
+            if missing:
+                _build(tool, missing, home, report)
+        finally:
+            lock.release()
+    except OSError as failed:
+        raise ToolError(
+            f"{tool.name} {tool.version} cannot be built in {home}: {failed.strerror or failed}. "
+            "TRAINYARD_CACHE_DIR names another folder for built tools"
+        ) from None
     return found
 
 
@@ -145,12 +154,18 @@ def _suitable_on_path(binary: Binary) -> Path | None:
         return None
     try:
         said = subprocess.run(
-            [found, *binary.version_arguments], capture_output=True, text=True, timeout=30, check=True
+            [found, *binary.version_arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=30,
+            check=True,
         )
         version = _parse_version(said.stdout)
     except (OSError, subprocess.SubprocessError, ToolError):
         return None  # one that cannot say its version is not relied on; ours is built beside it
-    return Path(found) if binary.accept_from <= version < binary.accept_below else None
+    return Path(found).absolute() if binary.accept_from <= version < binary.accept_below else None
 
 
 def _go(tool: Tool, report: Progress) -> Path:
@@ -161,9 +176,11 @@ def _go(tool: Tool, report: Progress) -> Path:
     wanted = _parse_version(said.group(1))
     on_path = shutil.which("go")
     if on_path:
-        answer = subprocess.run([on_path, "env", "GOVERSION"], capture_output=True, text=True, check=False, cwd="/")
-        if answer.returncode == 0 and _parse_version(answer.stdout) >= wanted:
-            return Path(on_path)
+        go = Path(on_path).absolute()
+        answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, check=False, cwd="/")
+        match = _VERSION.search(answer.stdout.decode(errors="replace"))
+        if answer.returncode == 0 and match and _parse_version(match.group()) >= wanted:
+            return go
     locked = ROOT / "tools" / "go" / "requirements.lock"
     home = cache_directory() / "go" / hashlib.sha256(locked.read_bytes()).hexdigest()[:12]
     go = home / "go" / "bin" / "go"

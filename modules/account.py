@@ -17,23 +17,27 @@ class Account:
         partition: `aws`, `aws-cn`, `aws-us-gov` …
         region: such as `us-east-1`.
         dns_suffix: the end of a service's host name, such as `amazonaws.com`.
+        caller_arn: who runs the program: an IAM user's ARN, or a role's session as STS names it.
     """
 
     id: pulumi.Output[str]
     partition: pulumi.Output[str]
     region: pulumi.Output[str]
     dns_suffix: pulumi.Output[str]
+    caller_arn: pulumi.Output[str]
 
     @classmethod
     def of(cls, component: pulumi.ComponentResource) -> Account:
         """Ask the AWS provider that `component` was given."""
         options = pulumi.InvokeOptions(parent=component)
         partition = aws.get_partition_output(opts=options)
+        caller = aws.get_caller_identity_output(opts=options)
         return cls(
-            id=aws.get_caller_identity_output(opts=options).account_id,
+            id=caller.account_id,
             partition=partition.partition,
             region=aws.get_region_output(opts=options).region,
             dns_suffix=partition.dns_suffix,
+            caller_arn=caller.arn,
         )
 
     def arn(self, service: str, resource: str) -> pulumi.Output[str]:

@@ -28,6 +28,7 @@ import pulumi
 import pulumi_aws as aws
 
 from trainyard.modules.account import Account
+from trainyard.modules.node_labels import CPU_NODES
 from trainyard.modules.policy_document import Statement, policy_document
 
 NODE_ADDONS = ("eks-pod-identity-agent", "vpc-cni", "kube-proxy")
@@ -45,21 +46,21 @@ ADDON_VERSIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "1.34": MappingProxyType(
             {
                 "eks-pod-identity-agent": "v1.3.10-eksbuild.2",
-                "vpc-cni": "v1.21.1-eksbuild.1",
-                "kube-proxy": "v1.34.1-eksbuild.2",
-                "coredns": "v1.12.4-eksbuild.1",
+                "vpc-cni": "v1.21.1-eksbuild.7",
+                "kube-proxy": "v1.34.6-eksbuild.13",
+                "coredns": "v1.13.2-eksbuild.11",
                 "aws-ebs-csi-driver": "v1.54.0-eksbuild.1",
                 "aws-fsx-csi-driver": "v1.8.0-eksbuild.1",
-                "aws-mountpoint-s3-csi-driver": "v2.2.2-eksbuild.1",
+                "aws-mountpoint-s3-csi-driver": "v2.6.0-eksbuild.1",
                 "eks-node-monitoring-agent": "v1.4.2-eksbuild.1",
             }
         ),
         "1.35": MappingProxyType(
             {
                 "eks-pod-identity-agent": "v1.3.10-eksbuild.3",
-                "vpc-cni": "v1.21.1-eksbuild.8",
-                "kube-proxy": "v1.35.3-eksbuild.5",
-                "coredns": "v1.14.2-eksbuild.4",
+                "vpc-cni": "v1.21.1-eksbuild.7",
+                "kube-proxy": "v1.35.3-eksbuild.13",
+                "coredns": "v1.14.3-eksbuild.3",
                 "aws-ebs-csi-driver": "v1.59.0-eksbuild.1",
                 "aws-fsx-csi-driver": "v1.9.0-eksbuild.1",
                 "aws-mountpoint-s3-csi-driver": "v2.6.0-eksbuild.1",
@@ -68,13 +69,12 @@ ADDON_VERSIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         ),
     }
 )
-"""Builds by Kubernetes version. Source: public programs that run them (secondary), gathered by their authors in
-2026-11 and not looked up again since; kube-proxy 1.34 as the EKS user guide has it. The FSx driver's are upstream
-releases with EKS's first build number. `aws eks describe-addon-versions --kubernetes-version 1.35` lists what EKS
-has today."""
+"""Builds by Kubernetes version, read 2026-11 in stored copies of 2026.
 
-CPU_NODES: Mapping[str, str] = MappingProxyType({"trainyard.dev/pool": "cpu"})
-"""Where controllers run: the label that `cpu_group` puts on its nodes."""
+vpc-cni, kube-proxy and coredns: EKS user guide, "Assign IPs to Pods with the Amazon VPC CNI", "Manage kube-proxy" and
+"Manage CoreDNS", tables of latest versions. The others: public programs that run them on that version (secondary); not
+seen there are the FSx driver on 1.34 (seen on 1.33) and the S3 driver on 1.34 (seen on 1.35). What EKS has today:
+`trainyard doctor`, or `aws eks describe-addon-versions --kubernetes-version 1.35`."""
 
 _SERVICE_ACCOUNTS = MappingProxyType(
     {
@@ -87,8 +87,8 @@ _SERVICE_ACCOUNTS = MappingProxyType(
 _MANAGED_POLICIES = MappingProxyType(
     {"vpc-cni": "AmazonEKS_CNI_Policy", "aws-ebs-csi-driver": "AmazonEBSCSIDriverPolicyV2"}
 )
-"""V2 limits the driver to volumes with its own tags. From memory of the AWS managed policy reference;
-unverified."""
+"""V2 limits the driver to volumes with its own tags. Source: AWS managed policy reference, AmazonEBSCSIDriverPolicyV2,
+whose ARN has no `service-role/`; AmazonEKS_CNI_Policy of the same reference."""
 
 # GPU nodes are tainted; what mounts a pod's volumes has to run there as well.
 _EVERYWHERE = [{"operator": "Exists"}]

@@ -23,10 +23,11 @@ from trainyard.modules.account import Account
 from trainyard.modules.policy_document import policy_document
 
 LEAST_COLD_DAYS = 90
-"""What is moved to cold storage stays there this long at least. Source: AWS Backup guide, lifecycle, 2026-11."""
+"""What is moved to cold storage stays there this long at least. Source: AWS Backup API, Lifecycle, DeleteAfterDays."""
 
 LEAST_CHANGEABLE_DAYS = 3
 LONGEST_DAYS = 36_500
+"""Sources: AWS Backup API, PutBackupVaultLockConfiguration, ChangeableForDays and MaxRetentionDays."""
 
 MANAGED_POLICIES = (
     "service-role/AWSBackupServiceRolePolicyForBackup",
@@ -153,7 +154,7 @@ class Backup(pulumi.ComponentResource):
                     rule_name="scheduled",
                     target_vault_name=vault.name,
                     schedule=args.schedule,
-                    # Minutes: an hour to begin, a week to finish what has hundreds of TiB.
+                    # Minutes: an hour to begin, the least there is, and a week to finish what has hundreds of TiB.
                     start_window=60,
                     completion_window=7 * 24 * 60,
                     lifecycle=aws.backup.PlanRuleLifecycleArgs(

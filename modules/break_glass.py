@@ -58,6 +58,12 @@ class BreakGlassRoleArgs:
             raise ValueError(
                 "trusted_principal_arns must name at least one principal, each by its full ARN: no wildcard, no account"
             )
+        roles = [arn for arn in self.trusted_principal_arns if isinstance(arn, str) and ":user/" not in arn]
+        if roles:
+            raise ValueError(
+                f"trusted_principal_arns names {', '.join(roles)}: only an IAM user's session shows that a second "
+                "factor was used, as in arn:aws:iam::123456789012:user/break-glass-1"
+            )
         if not self.email_addresses or any("@" not in address for address in self.email_addresses):
             raise ValueError("email_addresses must name at least one address: use of the role must not go unnoticed")
 
@@ -148,8 +154,9 @@ class BreakGlassRole(pulumi.ComponentResource):
                         "Effect": "Allow",
                         "Principal": {"Service": "events.amazonaws.com"},
                         "Action": "sns:Publish",
+                        # No condition: EventBridge carries none to SNS, and a topic that asks for one hears nothing.
+                        # Source: EventBridge user guide, "Using resource-based policies", Amazon SNS permissions.
                         "Resource": topic.arn,
-                        "Condition": {"ArnEquals": {"aws:SourceArn": rule.arn}},
                     },
                     deny_plain_transport("sns:Publish", [topic.arn]),
                 ]

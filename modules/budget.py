@@ -40,10 +40,10 @@ PERIOD_SECONDS = 300
 """How often EC2 publishes without detailed monitoring."""
 
 MOST_IDLE_HOURS = 24
-"""An alarm with periods under an hour looks back a day at most. Source: CloudWatch API, PutMetricAlarm, 2026-11."""
+"""An alarm with periods under an hour looks back a day at most. Source: CloudWatch API, PutMetricAlarm, Period."""
 
 MOST_NOTIFICATIONS = 10
-"""Of one budget. Source: AWS Cost Management guide, quotas, 2026-11."""
+"""Of one budget. Source: AWS Budgets API, Notification."""
 
 
 @dataclass(frozen=True)

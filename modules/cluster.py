@@ -102,7 +102,8 @@ class ClusterArgs:
         log_retention_days: a number of days that CloudWatch Logs offers.
         public_access_cidrs: public IPv4 blocks, /8 or smaller, that reach the endpoint. Empty: it has no public side.
         private_access_cidrs: blocks beyond the VPC's nodes (VPN, peered VPC) that reach the private endpoint.
-        access: who may do what. The principal that makes the cluster is its administrator without being named.
+        access: who may do what. The principal that makes the cluster is its administrator without being named; where
+            it is named, it has what its grant says.
         service_cidr: addresses of Kubernetes services, a private block of /24 to /12. None: EKS chooses.
         deletion_protection: refuse to delete the cluster until this is switched off.
         tags: added to the provider's default tags.
@@ -176,7 +177,11 @@ class Cluster(pulumi.ComponentResource):
                 public_access_cidrs=list(args.public_access_cidrs) or None,
             ),
             access_config=aws.eks.ClusterAccessConfigArgs(
-                authentication_mode="API", bootstrap_cluster_creator_admin_permissions=True
+                authentication_mode="API",
+                # EKS would make the creator an entry of its own, and refuse the one that a grant makes.
+                bootstrap_cluster_creator_admin_permissions=pulumi.Output.all(
+                    account.caller_arn, *(grant.principal_arn for grant in args.access)
+                ).apply(lambda known: not is_among(known[0], known[1:])),
             ),
             kubernetes_network_config=aws.eks.ClusterKubernetesNetworkConfigArgs(service_ipv4_cidr=args.service_cidr)
             if args.service_cidr
@@ -192,7 +197,12 @@ class Cluster(pulumi.ComponentResource):
             # The add-ons are this program's own, with versions and roles.
             bootstrap_self_managed_addons=False,
             tags=args.tags,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[logs, permission]),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[logs, permission],
+                # It says who made the cluster. Another who runs an update must not make it anew.
+                ignore_changes=["accessConfig.bootstrapClusterCreatorAdminPermissions"],
+            ),
         )
         security_group_id = cluster.vpc_config.apply(lambda config: config.cluster_security_group_id or "")
         for cidr in args.private_access_cidrs:
@@ -207,8 +217,7 @@ class Cluster(pulumi.ComponentResource):
                 tags=args.tags,
                 opts=child,
             )
-        for grant in args.access:
-            self._grant(name, grant, cluster, account, args.tags)
+        granted = [self._grant(name, grant, cluster, account, args.tags) for grant in args.access]
         nodes = self._node_role(name, args, account)
 
         self.name = cluster.name
@@ -217,9 +226,10 @@ class Cluster(pulumi.ComponentResource):
         self.endpoint = cluster.endpoint
         self.certificate_authority_data = cluster.certificate_authority.apply(lambda authority: authority.data or "")
         self.security_group_id = security_group_id
+        # After the grants: whoever uses it may be let in by one of them.
         self.kubeconfig = pulumi.Output.all(
-            cluster.name, cluster.endpoint, self.certificate_authority_data, account.region
-        ).apply(lambda known: kubeconfig(*known))
+            cluster.name, cluster.endpoint, self.certificate_authority_data, account.region, *granted
+        ).apply(lambda known: kubeconfig(*known[:4]))
         self.node_role_arn = nodes.arn
         self.node_role_name = nodes.name
         self.register_outputs(
@@ -286,7 +296,8 @@ class Cluster(pulumi.ComponentResource):
         cluster: aws.eks.Cluster,
         account: Account,
         tags: Mapping[str, pulumi.Input[str]],
-    ) -> None:
+    ) -> pulumi.Output[str]:
+        """Resolves when the principal is let in."""
         entry = aws.eks.AccessEntry(
             f"{name}-{grant.name}",
             cluster_name=cluster.name,
@@ -297,9 +308,9 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         if grant.policy is None:
-            return
+            return entry.id
         scope = aws.eks.AccessPolicyAssociationAccessScopeArgs
-        aws.eks.AccessPolicyAssociation(
+        association = aws.eks.AccessPolicyAssociation(
             f"{name}-{grant.name}",
             cluster_name=cluster.name,
             principal_arn=grant.principal_arn,
@@ -311,6 +322,7 @@ class Cluster(pulumi.ComponentResource):
             else scope(type="cluster"),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[entry]),
         )
+        return association.id
 
 
 def kubeconfig(name: str, endpoint: str, certificate_authority_data: str, region: str) -> str:
@@ -341,6 +353,18 @@ def kubeconfig(name: str, endpoint: str, certificate_authority_data: str, region
         "current-context": name,
     }
     return json.dumps(document)
+
+
+def is_among(caller_arn: str, principal_arns: Sequence[str]) -> bool:
+    """Whether who calls is one of these users and roles. A session names its role without the path."""
+    return _without_path(caller_arn) in {_without_path(arn) for arn in principal_arns}
+
+
+def _without_path(arn: str) -> tuple[str, str, str]:
+    """Account, kind and name of a user, a role, or the role behind a session."""
+    account, _, resource = arn.partition("::")[2].partition(":")
+    kind, *names = resource.split("/")
+    return (account, "role", names[0]) if kind == "assumed-role" else (account, kind, names[-1] if names else "")
 
 
 def sso_role_arn(permission_set: str, opts: pulumi.InvokeOptions | None = None) -> pulumi.Output[str]:

@@ -26,11 +26,10 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from trainyard.modules.account import Account
+from trainyard.modules.node_labels import CPU_NODES
 from trainyard.modules.policy_document import Statement, policy_document
 
 SERVICE_ACCOUNT = "cluster-autoscaler"
-CPU_NODES = {"trainyard.dev/pool": "cpu"}
-"""The label that `cpu_group` puts on its nodes."""
 
 _ENABLED_TAG = "k8s.io/cluster-autoscaler/enabled"
 _UNPRIVILEGED_USER = 65532
@@ -79,8 +78,9 @@ _OWN_RULES: list[Any] = [
         "verbs": ["get", "update", "delete"],
     },
 ]
-"""In its own namespace. Source of both lists: the manifest that the autoscaler's project publishes for AWS, and the
-objects its scheduler has asked for since Kubernetes 1.33, read 2026-11."""
+"""In its own namespace. Source of both lists: kubernetes/autoscaler, cluster-autoscaler/cloudprovider/aws/examples,
+cluster-autoscaler-autodiscover.yaml, less what only older versions or other expanders need, and the objects its
+scheduler has asked for since Kubernetes 1.33, read 2026-11."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class ClusterAutoscaler(pulumi.ComponentResource):
             f"{name}-autoscaler",
             role=role.name,
             policy=pulumi.Output.from_input(args.cluster_name).apply(
-                lambda cluster: policy_document(autoscaling_statements(cluster))
+                lambda cluster: policy_document(autoscaling_statements(cluster, account))
             ),
             opts=child,
         )
@@ -315,12 +315,15 @@ class ClusterAutoscaler(pulumi.ComponentResource):
         )
 
 
-def autoscaling_statements(cluster_name: str) -> list[Statement]:
-    """What the autoscaler may do in AWS: look at everything it scales, change only what EKS tagged for it."""
+def autoscaling_statements(cluster_name: str, account: Account) -> list[Statement]:
+    """What the autoscaler may do in AWS: look at what it scales, change only what EKS made and tagged for it.
+
+    Which actions take a resource: service authorisation reference, "Amazon EC2 Auto Scaling", "Amazon EC2" and "Amazon
+    EKS". That EKS calls the groups of its node groups `eks-…`: policy AWSServiceRoleForAmazonEKSNodegroup.
+    """
     return [
         {
-            # None of these takes a resource, but for the last.
-            "Sid": "LookAtGroups",
+            "Sid": "LookAround",
             "Effect": "Allow",
             "Action": [
                 "autoscaling:DescribeAutoScalingGroups",
@@ -332,15 +335,21 @@ def autoscaling_statements(cluster_name: str) -> list[Statement]:
                 "ec2:DescribeInstanceTypes",
                 "ec2:DescribeLaunchTemplateVersions",
                 "ec2:GetInstanceTypesFromInstanceRequirements",
-                "eks:DescribeNodegroup",
             ],
+            # None of these takes a resource.
             "Resource": "*",
+        },
+        {
+            "Sid": "LookAtOwnNodeGroups",
+            "Effect": "Allow",
+            "Action": "eks:DescribeNodegroup",
+            "Resource": account.arn("eks", f"nodegroup/{cluster_name}/*"),
         },
         {
             "Sid": "ScaleOwnGroups",
             "Effect": "Allow",
             "Action": ["autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup"],
-            "Resource": "*",
+            "Resource": account.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/eks-*"),
             "Condition": {
                 "StringEquals": {
                     f"aws:ResourceTag/{_ENABLED_TAG}": "true",

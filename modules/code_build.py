@@ -11,8 +11,8 @@ from trainyard.modules.account import Account
 from trainyard.modules.policy_document import Statement, policy_document
 
 BUILD_IMAGE = "aws/codebuild/amazonlinux-x86_64-standard:5.0"
-"""Amazon Linux 2023 with Docker and the AWS client. Source: CodeBuild user guide, "Docker images provided by
-CodeBuild", read 2026-11."""
+"""Amazon Linux 2023 with Docker and the AWS client. Source: aws/aws-codebuild-docker-images, al/x86_64/standard/5.0,
+and the CDK's LinuxBuildImage, read 2026-11; 6.0 is out as well."""
 
 
 def build_log_group(

@@ -29,8 +29,6 @@ import pulumi
 import pulumi_aws as aws
 
 from trainyard.modules.node_config import (
-    GROUP_LABEL,
-    POOL_LABEL,
     ROOT_DEVICE,
     autoscaling_group_name,
     metadata_options,
@@ -39,6 +37,7 @@ from trainyard.modules.node_config import (
     tag_specifications,
     volume,
 )
+from trainyard.modules.node_labels import CPU_NODES, GROUP_LABEL
 
 AMI_TYPE = "AL2023_x86_64_STANDARD"
 SMALLEST_ROOT_GIB = 20
@@ -126,7 +125,7 @@ class CpuGroup(pulumi.ComponentResource):
             tags=args.tags,
             opts=child,
         )
-        labels = {**args.labels, POOL_LABEL: "cpu", GROUP_LABEL: args.group or name}
+        labels = {**args.labels, **CPU_NODES, GROUP_LABEL: args.group or name}
         group = aws.eks.NodeGroup(
             f"{name}-nodes",
             cluster_name=args.cluster_name,

@@ -24,7 +24,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from trainyard.modules.instance_types import INSTANCE_TYPES
-from trainyard.modules.job_manifest import GPU_TAINT_KEY
+from trainyard.modules.node_labels import GPU_TAINT, RETIRING_TAINT
 
 INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
 """Put on every node by the kubelet."""
@@ -36,7 +36,7 @@ _KUBELET_SOCKETS = "/var/lib/kubelet/device-plugins"
 _EFA_DEVICES = "/dev/infiniband"
 
 # The nodes' own taint, that of a group which takes nothing new, and Kubernetes' own for what must run everywhere.
-_TOLERATED = (GPU_TAINT_KEY, "trainyard.dev/retiring", "CriticalAddonsOnly")
+_TOLERATED = (GPU_TAINT[0], RETIRING_TAINT[0], "CriticalAddonsOnly")
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,18 @@ from typing import TypeAlias
 import pulumi
 
 MOST_BLOCK_INSTANCES = 64
-"""Of one Capacity Block. Source: EC2 user guide, "Capacity Blocks for ML", read 2026-11."""
+"""Of one Capacity Block. Source: EC2 API, DescribeCapacityBlockOfferings, InstanceCount."""
 
 RECLAIMED_BEFORE_END = timedelta(minutes=30)
-"""From then on EC2 ends the block's instances. Source: EC2 Auto Scaling user guide, "Use Capacity Blocks for machine
-learning workloads", read 2026-11."""
+"""From then on EC2 ends the block's instances. Source: EKS user guide, "Create a managed node group with Capacity
+Blocks for ML", read 2026-11."""
 
 DRAINED_BEFORE_END = RECLAIMED_BEFORE_END + timedelta(minutes=15)
-"""When the group is told to shrink. EKS drains a node that goes, for as long as 15 minutes, and the trainer, warned ten
-minutes before the instances are taken, has saved by then."""
+"""When the group is told to shrink: EKS drains a node that goes for as long as 15 minutes. By itself EKS would begin
+five minutes later, by a scheduled action of its own 40 minutes before the end (same page), when EC2's warning comes."""
 
 SHORTEST_BLOCK = timedelta(days=1)
+"""Blocks last whole days, up to 14, or whole weeks, up to 26. Source: EC2 API, DescribeCapacityBlockOfferings."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@
     )
 
 The instances are bought as `capacity` says (`gpu_capacity`). Interfaces, disks and GPUs of a type stand in the table of
-`instance_types`. How a change of image or version spares running jobs: docs/modules/gpu_group.md.
+`instance_types`; `gpu_launch_template` makes a template of them. How a change of image or version spares running jobs:
+docs/modules/gpu_group.md.
 """
 
 from __future__ import annotations
@@ -40,21 +41,19 @@ from trainyard.modules.gpu_capacity import (
     Spot,
     scheduled_sizes,
 )
-from trainyard.modules.instance_types import InstanceType, instance_type, network_interfaces
-from trainyard.modules.node_config import (
+from trainyard.modules.gpu_launch_template import GpuNodes, gpu_launch_template
+from trainyard.modules.instance_types import InstanceType, instance_type
+from trainyard.modules.node_config import autoscaling_group_name, node_template_tags, tag_auto_scaling_group
+from trainyard.modules.node_labels import (
+    EFA_RESOURCE,
+    GPU_RESOURCE,
+    GPU_TAINT,
     GROUP_LABEL,
-    HUGEPAGES_MIB,
-    IMAGE_CACHE_DEVICE,
+    HUGEPAGES_RESOURCE,
     INSTANCE_TYPE_LABEL,
+    NODE_HUGEPAGES_MIB,
     POOL_LABEL,
-    ROOT_DEVICE,
-    autoscaling_group_name,
-    metadata_options,
-    node_template_tags,
-    tag_auto_scaling_group,
-    tag_specifications,
-    user_data,
-    volume,
+    RETIRING_TAINT,
 )
 
 __all__ = ["Capacity", "CapacityBlock", "GpuGroup", "GpuGroupArgs", "OnDemand", "Reservation", "Spot"]
@@ -62,12 +61,6 @@ __all__ = ["Capacity", "CapacityBlock", "GpuGroup", "GpuGroupArgs", "OnDemand", 
 AMI_TYPE = "AL2023_x86_64_NVIDIA"
 SMALLEST_ROOT_GIB = 100
 """The image has some 20 GB, a training image unpacked some 20 more, and one is pulled while the last is still there."""
-
-# 10 GB images are pulled at this rate; gp3 takes a quarter MiB/s for each operation a second.
-VOLUME_THROUGHPUT_MIBPS, VOLUME_IOPS = 1000, 4000
-
-GPU_TAINT = ("nvidia.com/gpu", "true")
-RETIRING_TAINT = ("trainyard.dev/retiring", "true")
 
 
 @dataclass(frozen=True)
@@ -183,7 +176,21 @@ class GpuGroup(pulumi.ComponentResource):
         placement = None
         if placed_together(args):
             placement = aws.ec2.PlacementGroup(f"{name}-nodes", strategy="cluster", tags=args.tags, opts=child)
-        template = self._launch_template(name, args, kind, efa_group, placement)
+        template = gpu_launch_template(
+            name,
+            GpuNodes(
+                kind=kind,
+                capacity=args.capacity,
+                # EKS adds the cluster's own group only where the template names none.
+                security_group_ids=[args.cluster_security_group_id, *([efa_group.id] if efa_group else [])],
+                placement_group_name=placement.name if placement else None,
+                disk_key_arn=args.disk_key_arn,
+                root_volume_gib=args.root_volume_gib,
+                image_cache_snapshot_id=args.image_cache_snapshot_id,
+                tags=args.tags,
+            ),
+            child,
+        )
 
         labels = {
             **args.labels,
@@ -279,66 +286,6 @@ class GpuGroup(pulumi.ComponentResource):
         )
         return group
 
-    def _launch_template(
-        self,
-        name: str,
-        args: GpuGroupArgs,
-        kind: InstanceType,
-        efa_group: aws.ec2.SecurityGroup | None,
-        placement: aws.ec2.PlacementGroup | None,
-    ) -> aws.ec2.LaunchTemplate:
-        security_groups = [args.cluster_security_group_id, *([efa_group.id] if efa_group else [])]
-        layout = network_interfaces(kind)
-        volumes = [
-            volume(
-                ROOT_DEVICE,
-                args.disk_key_arn,
-                size_gib=args.root_volume_gib,
-                throughput_mibps=VOLUME_THROUGHPUT_MIBPS,
-                iops=VOLUME_IOPS,
-            )
-        ]
-        if args.image_cache_snapshot_id is not None:
-            volumes.append(
-                volume(
-                    IMAGE_CACHE_DEVICE,
-                    args.disk_key_arn,
-                    # As large as the snapshot.
-                    size_gib=None,
-                    throughput_mibps=VOLUME_THROUGHPUT_MIBPS,
-                    iops=VOLUME_IOPS,
-                    snapshot_id=args.image_cache_snapshot_id,
-                )
-            )
-        return aws.ec2.LaunchTemplate(
-            f"{name}-nodes",
-            description=f"{kind.name} nodes of {name}",
-            update_default_version=True,
-            # Here and not in the node group: a Capacity Block asks for it, and the interfaces fit this type alone.
-            instance_type=kind.name,
-            network_interfaces=[
-                aws.ec2.LaunchTemplateNetworkInterfaceArgs(
-                    network_card_index=interface.card,
-                    device_index=interface.device,
-                    interface_type=interface.kind,
-                    security_groups=security_groups,
-                    delete_on_termination="true",
-                    # EC2 takes the question only where there is one interface.
-                    associate_public_ip_address="false" if len(layout) == 1 else None,
-                )
-                for interface in layout
-            ],
-            placement=aws.ec2.LaunchTemplatePlacementArgs(group_name=placement.name) if placement else None,
-            instance_market_options=market_options(args.capacity),
-            capacity_reservation_specification=reservation_target(args.capacity),
-            block_device_mappings=volumes,
-            metadata_options=metadata_options(),
-            user_data=user_data(local_disks=kind.nvme_disks, image_cache=args.image_cache_snapshot_id is not None),
-            tag_specifications=tag_specifications(name, args.tags),
-            tags=args.tags,
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-
 
 def placed_together(args: GpuGroupArgs) -> bool:
     """Whether the group gets a cluster placement group: as asked, else for EFA types on demand in one zone.
@@ -354,10 +301,10 @@ def placed_together(args: GpuGroupArgs) -> bool:
 
 def announced_resources(kind: InstanceType) -> dict[str, str]:
     """What the device plugins and the kernel of a node will offer, as Kubernetes quantities."""
-    resources = {"nvidia.com/gpu": str(kind.gpus)}
+    resources = {GPU_RESOURCE: str(kind.gpus)}
     if kind.efa_interfaces:
-        resources["vpc.amazonaws.com/efa"] = str(kind.efa_interfaces)
-        resources["hugepages-2Mi"] = f"{HUGEPAGES_MIB}Mi"
+        resources[EFA_RESOURCE] = str(kind.efa_interfaces)
+        resources[HUGEPAGES_RESOURCE] = f"{NODE_HUGEPAGES_MIB}Mi"
     return resources
 
 
@@ -372,24 +319,6 @@ def capacity_type(capacity: Capacity) -> str:
             return "CAPACITY_BLOCK"
         case _:
             assert_never(capacity)
-
-
-def market_options(capacity: Capacity) -> aws.ec2.LaunchTemplateInstanceMarketOptionsArgs | None:
-    """Only a Capacity Block names its market; EKS sets the Spot market itself and refuses a template that does."""
-    if isinstance(capacity, CapacityBlock):
-        return aws.ec2.LaunchTemplateInstanceMarketOptionsArgs(market_type="capacity-block")
-    return None
-
-
-def reservation_target(capacity: Capacity) -> aws.ec2.LaunchTemplateCapacityReservationSpecificationArgs | None:
-    """The reservation that the instances must come from."""
-    if not isinstance(capacity, Reservation | CapacityBlock):
-        return None
-    return aws.ec2.LaunchTemplateCapacityReservationSpecificationArgs(
-        capacity_reservation_target=aws.ec2.LaunchTemplateCapacityReservationSpecificationCapacityReservationTargetArgs(
-            capacity_reservation_id=capacity.reservation_id
-        )
-    )
 
 
 def _schedule(

@@ -27,7 +27,7 @@ class InstanceType:
         memory_gib: of the host.
         gpus: 0 for a CPU type.
         gpu_model: such as `H100`; empty for a CPU type.
-        gpu_memory_gib: of one GPU.
+        gpu_memory_gib: of one GPU, in whole GiB: less than the maker's figure in GB where a part of it is kept back.
         network_cards: how many there are.
         efa_interfaces: EC2's MaximumEfaInterfaces, what is left of the cards once the first card's address is served.
         nvme_disks: local disks.
@@ -87,18 +87,18 @@ _GPU = [
     InstanceType("g4dn.xlarge", 4, 16, 1, "T4", 16, 1, 0, 1, 125),
     InstanceType("g4dn.2xlarge", 8, 32, 1, "T4", 16, 1, 0, 1, 225),
     InstanceType("g4dn.12xlarge", 48, 192, 4, "T4", 16, 1, 1, 1, 900),
-    InstanceType("g5.xlarge", 4, 16, 1, "A10G", 24, 1, 0, 1, 250),
-    InstanceType("g5.2xlarge", 8, 32, 1, "A10G", 24, 1, 0, 1, 450),
-    InstanceType("g5.12xlarge", 48, 192, 4, "A10G", 24, 1, 1, 1, 3800),
-    InstanceType("g5.48xlarge", 192, 768, 8, "A10G", 24, 1, 1, 2, 3800),
-    InstanceType("g6.xlarge", 4, 16, 1, "L4", 24, 1, 0, 1, 250),
-    InstanceType("g6.2xlarge", 8, 32, 1, "L4", 24, 1, 0, 1, 450),
-    InstanceType("g6.12xlarge", 48, 192, 4, "L4", 24, 1, 1, 4, 940),
-    InstanceType("g6.48xlarge", 192, 768, 8, "L4", 24, 1, 1, 8, 940),
-    InstanceType("g6e.xlarge", 4, 32, 1, "L40S", 48, 1, 0, 1, 250),
-    InstanceType("g6e.2xlarge", 8, 64, 1, "L40S", 48, 1, 0, 1, 450),
-    InstanceType("g6e.12xlarge", 48, 384, 4, "L40S", 48, 1, 1, 2, 1900),
-    InstanceType("g6e.48xlarge", 192, 1536, 8, "L40S", 48, 4, 4, 4, 1900),
+    InstanceType("g5.xlarge", 4, 16, 1, "A10G", 22, 1, 0, 1, 250),
+    InstanceType("g5.2xlarge", 8, 32, 1, "A10G", 22, 1, 0, 1, 450),
+    InstanceType("g5.12xlarge", 48, 192, 4, "A10G", 22, 1, 1, 1, 3800),
+    InstanceType("g5.48xlarge", 192, 768, 8, "A10G", 22, 1, 1, 2, 3800),
+    InstanceType("g6.xlarge", 4, 16, 1, "L4", 22, 1, 0, 1, 250),
+    InstanceType("g6.2xlarge", 8, 32, 1, "L4", 22, 1, 0, 1, 450),
+    InstanceType("g6.12xlarge", 48, 192, 4, "L4", 22, 1, 1, 4, 940),
+    InstanceType("g6.48xlarge", 192, 768, 8, "L4", 22, 1, 1, 8, 940),
+    InstanceType("g6e.xlarge", 4, 32, 1, "L40S", 44, 1, 0, 1, 250),
+    InstanceType("g6e.2xlarge", 8, 64, 1, "L40S", 44, 1, 0, 1, 450),
+    InstanceType("g6e.12xlarge", 48, 384, 4, "L40S", 44, 1, 1, 2, 1900),
+    InstanceType("g6e.48xlarge", 192, 1536, 8, "L40S", 44, 4, 4, 4, 1900),
 ]
 
 INSTANCE_TYPES: Mapping[str, InstanceType] = MappingProxyType(

@@ -9,10 +9,11 @@ A template is YAML with these placeholders, each the whole of a value or, for NA
     ${NODES}           number of pods, one on each node
     ${FAILURES}        how many pods may fail before the job does
     ${IMAGE}           the training image
+    ${WITHOUT_EFA}     `refuse` or `warn`: what to do where NCCL turns out not to use EFA
     ${ARGUMENTS}       an item of a list that becomes the trainer's arguments, one item each
 
 Values are put in after the YAML has been read, so none can change its structure. What Kubernetes itself replaces is
-written with round brackets: `$(NODE_RANK)`.
+written with round brackets: `$(NODE_RANK)`. What the pod asks for and runs: `job_pod`.
 """
 
 from __future__ import annotations
@@ -21,53 +22,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
-from trainyard.modules.instance_types import InstanceType, instance_type
+from trainyard.modules.instance_types import instance_type
+from trainyard.modules.job_pod import RENDEZVOUS_PORT, ClaimMount, training_pod
+from trainyard.modules.node_labels import GROUP_LABEL, JOB_LABEL, TEAM_LABEL
 
-TRAINER_USER = 10001
-"""User and group of the training image."""
-
-RENDEZVOUS_PORT = 29500
-
-JOB_LABEL = "trainyard.dev/job"
-GROUP_LABEL = "trainyard.dev/group"
-TEAM_LABEL = "trainyard.dev/team"
 MOST_NODES = "trainyard.dev/maximum-nodes"
 ENDS_AT = "trainyard.dev/ends-at"
-GPU_TAINT_KEY = "nvidia.com/gpu"
 
-HUGEPAGES_MIB = 5120
-"""What libfabric's EFA provider takes in 2 MiB pages. Source: EKS user guide, "Run machine learning training on Amazon
-EKS with Elastic Fabric Adapter", read 2026-11."""
-
-_INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 _LONGEST_NAME = 50
 """Of a job: its pods are called NAME-INDEX, and a host name has at most 63 characters."""
 
 # EC2 gives two minutes' notice of a Spot instance's end. Elsewhere nobody hurries, and a large model saves for minutes.
 _SPOT_GRACE_SECONDS, _GRACE_SECONDS = 110, 600
-_KILLED_BEFORE_SECONDS = 15
-"""torchrun ends its workers so long before the pod is killed, and reports how they ended."""
-
 _KEPT_DAYS = 7
-
-
-@dataclass(frozen=True)
-class ClaimMount:
-    """A volume claim of the team's namespace, mounted in each pod.
-
-    Attributes:
-        claim: its name.
-        path: where it is seen.
-        read_only: whether pods may only read.
-    """
-
-    claim: str
-    path: str
-    read_only: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,6 +87,8 @@ class JobRequest:
         nodes: how many, at most the template's.
         arguments: of `python -m trainer`.
         failures_per_node: how often each pod may fail before the job does. Evictions do not count.
+        without_efa: whether a job on nodes with EFA ends, or says so and goes on, where NCCL trains over something
+            else. A job of one node is only told: its GPUs reach each other without a network.
     """
 
     name: str
@@ -123,6 +96,7 @@ class JobRequest:
     nodes: int = 1
     arguments: tuple[str, ...] = ()
     failures_per_node: int = 3
+    without_efa: Literal["refuse", "warn"] = "refuse"
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", self.name) or len(self.name) > _LONGEST_NAME:
@@ -138,6 +112,8 @@ class JobRequest:
             raise ValueError(
                 f"nodes is {self.nodes} and failures_per_node {self.failures_per_node}; at least 1 and at least 0"
             )
+        if self.without_efa not in ("refuse", "warn"):
+            raise ValueError(f"without_efa is {self.without_efa!r}; it is refuse or warn")
 
 
 def job_template(shape: JobShape) -> str:
@@ -147,10 +123,17 @@ def job_template(shape: JobShape) -> str:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes what stands twice twice: anchors are hard to read."""
+    """Writes what stands twice twice, for anchors are hard to read, and programs line by line."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 (the base class names it)
         return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Plain.add_representer(str, _text)
 
 
 def render(template: str, request: JobRequest, now: datetime | None = None) -> list[dict[str, Any]]:
@@ -179,24 +162,13 @@ def render(template: str, request: JobRequest, now: datetime | None = None) -> l
     return documents
 
 
-def pod_resources(kind: InstanceType) -> dict[str, str]:
-    """What a pod that has a node of this type for itself asks for, as requests and as limits."""
-    reserved_cpus, reserved_gib = max(1, kind.vcpus // 24), max(3, kind.memory_gib // 12)
-    resources = {"cpu": str(kind.vcpus - reserved_cpus), "nvidia.com/gpu": str(kind.gpus)}
-    memory_mib = (kind.memory_gib - reserved_gib) * 1024
-    if kind.efa_interfaces:
-        # The whole count: with one less, NCCL takes fewer paths, with none it falls back to TCP, and nothing says so.
-        resources |= {"vpc.amazonaws.com/efa": str(kind.efa_interfaces), "hugepages-2Mi": f"{HUGEPAGES_MIB}Mi"}
-        memory_mib -= HUGEPAGES_MIB
-    return {**resources, "memory": f"{memory_mib}Mi"}
-
-
 def _values(request: JobRequest) -> dict[str, Any]:
     return {
         "${NAME}": request.name,
         "${NODES}": request.nodes,
         "${FAILURES}": request.failures_per_node * request.nodes,
         "${IMAGE}": request.image,
+        "${WITHOUT_EFA}": request.without_efa if request.nodes > 1 else "warn",
         "${ARGUMENTS}": list(request.arguments),
     }
 
@@ -269,7 +241,6 @@ def _budget(shape: JobShape) -> dict[str, Any]:
 
 
 def _job(shape: JobShape) -> dict[str, Any]:
-    kind = instance_type(shape.instance_type)
     annotations = {MOST_NODES: str(shape.maximum_nodes)}
     if shape.ends_at is not None:
         annotations[ENDS_AT] = shape.ends_at.astimezone(UTC).isoformat()
@@ -302,112 +273,13 @@ def _job(shape: JobShape) -> dict[str, Any]:
                     # The autoscaler would take a node for idle whose pod waits for the others.
                     "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"},
                 },
-                "spec": _pod(shape, kind),
+                "spec": training_pod(
+                    instance_type(shape.instance_type),
+                    group=shape.group,
+                    grace_seconds=_SPOT_GRACE_SECONDS if shape.spot else _GRACE_SECONDS,
+                    service_account=shape.service_account,
+                    claims=shape.claims,
+                ),
             },
         },
-    }
-
-
-def _pod(shape: JobShape, kind: InstanceType) -> dict[str, Any]:
-    grace = _SPOT_GRACE_SECONDS if shape.spot else _GRACE_SECONDS
-    mounts = [
-        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108 (the pod's own)
-        {"name": "home", "mountPath": "/home/trainer"},
-        {"name": "temporary", "mountPath": "/tmp"},  # noqa: S108 (the pod's own)
-        {"name": "scratch", "mountPath": "/scratch"},
-    ]
-    volumes: list[dict[str, Any]] = [
-        # NCCL and data loaders share memory there; it counts as the container's own.
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": f"{max(1, kind.memory_gib // 8)}Gi"}},
-        {"name": "home", "emptyDir": {}},
-        {"name": "temporary", "emptyDir": {}},
-        # On the array of local disks where the type has any.
-        {"name": "scratch", "emptyDir": {}},
-    ]
-    for number, claim in enumerate(shape.claims):
-        mounts.append({"name": f"claim-{number}", "mountPath": claim.path, "readOnly": claim.read_only})
-        source = {"claimName": claim.claim, "readOnly": claim.read_only}
-        volumes.append({"name": f"claim-{number}", "persistentVolumeClaim": source})
-    pod: dict[str, Any] = {
-        "restartPolicy": "Never",
-        "serviceAccountName": shape.service_account,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "subdomain": "${NAME}",
-        "terminationGracePeriodSeconds": grace,
-        "nodeSelector": {GROUP_LABEL: shape.group},
-        "tolerations": [{"key": GPU_TAINT_KEY, "operator": "Exists", "effect": "NoSchedule"}],
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": TRAINER_USER,
-            "runAsGroup": TRAINER_USER,
-            "fsGroup": TRAINER_USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [
-            {
-                "name": "trainer",
-                "image": "${IMAGE}",
-                # For the image's own entry point, torchrun behind tini.
-                "args": [
-                    "--nnodes=${NODES}",
-                    f"--nproc-per-node={kind.gpus}",
-                    "--node-rank=$(NODE_RANK)",
-                    "--master-addr=${NAME}-0.${NAME}",
-                    f"--master-port={RENDEZVOUS_PORT}",
-                    f"--shutdown-timeout={grace - _KILLED_BEFORE_SECONDS}",
-                    "-m",
-                    "trainer",
-                    "${ARGUMENTS}",
-                ],
-                "env": _environment(kind),
-                "ports": [{"name": "rendezvous", "containerPort": RENDEZVOUS_PORT}],
-                "resources": {"requests": pod_resources(kind), "limits": pod_resources(kind)},
-                "securityContext": _LEAST_PRIVILEGE,
-                "volumeMounts": mounts,
-            }
-        ],
-        "volumes": volumes,
-    }
-    if kind.efa_interfaces:
-        pod["initContainers"] = [_efa_check(kind)]
-    return pod
-
-
-_LEAST_PRIVILEGE = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
-
-
-def _environment(kind: InstanceType) -> list[dict[str, Any]]:
-    """Where the pod stands in the job. Of NCCL only what it tells: the plugin and libfabric choose for themselves."""
-    rank = {"fieldRef": {"fieldPath": f"metadata.labels['{_INDEX_LABEL}']"}}
-    variables: list[dict[str, Any]] = [
-        {"name": "NODE_RANK", "valueFrom": rank},
-        # For a trainer that ends well after saving: a pod that exits with 0 would count as one that has finished.
-        {"name": "TRAINER_PREEMPTED_EXIT_STATUS", "value": "75"},
-    ]
-    if kind.efa_interfaces:
-        # The proof that EFA is used: "NET/OFI Selected provider is efa".
-        variables += [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "NCCL_DEBUG_SUBSYS", "value": "INIT,NET"}]
-    return variables
-
-
-def _efa_check(kind: InstanceType) -> dict[str, Any]:
-    """Ends the pod where not every EFA device has been handed in, before a GPU hour is spent on TCP."""
-    efa = {"vpc.amazonaws.com/efa": str(kind.efa_interfaces), "cpu": "1", "memory": "256Mi"}
-    script = (
-        'set -- /dev/infiniband/uverbs*; [ -e "$1" ] || set --; '
-        f'[ $# -eq {kind.efa_interfaces} ] || {{ echo "$# EFA devices of {kind.efa_interfaces}; see the EFA device '
-        'plugin on this node" >&2; exit 1; }'
-    )
-    return {
-        "name": "efa-check",
-        "image": "${IMAGE}",
-        "command": ["/bin/sh", "-c", script],
-        "resources": {"requests": efa, "limits": dict(efa)},
-        "securityContext": dict(_LEAST_PRIVILEGE),
     }

@@ -24,7 +24,8 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from trainyard.modules.gpu_capacity import DRAINED_BEFORE_END
-from trainyard.modules.job_manifest import GROUP_LABEL, TEAM_LABEL, ClaimMount, JobShape, job_template
+from trainyard.modules.job_manifest import ClaimMount, JobShape, job_template
+from trainyard.modules.node_labels import GROUP_LABEL, INSTANCE_TYPE_LABEL, TEAM_LABEL
 
 TEMPLATE_LABEL = "trainyard.dev/job-template"
 MANIFEST_KEY = "job.yaml"
@@ -116,7 +117,7 @@ class JobTemplates(pulumi.ComponentResource):
                         GROUP_LABEL: group.name,
                         TEAM_LABEL: namespace,
                     },
-                    "annotations": {"trainyard.dev/instance-type": group.instance_type},
+                    "annotations": {INSTANCE_TYPE_LABEL: group.instance_type},
                 },
                 data={MANIFEST_KEY: manifest, **args.facts},
                 opts=pulumi.ResourceOptions(parent=self),

@@ -81,6 +81,22 @@ def events_may_send(account: Account) -> Statement:
     }
 
 
+def events_may_notify(account: Account) -> Statement:
+    """Let EventBridge publish to this account's topics that are encrypted with the key.
+
+    On the way to SNS it carries neither source account nor source ARN, so the topic itself is named: SNS gives KMS its
+    ARN. Source: SNS developer guide, "Key management", which rules both keys out for EventBridge.
+    """
+    return {
+        "Sid": "EventsMayNotify",
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey"],
+        "Resource": "*",
+        "Condition": {"ArnLike": {"kms:EncryptionContext:aws:sns:topicArn": account.arn("sns", "*")}},
+    }
+
+
 def alarms_may_publish(account: Account) -> Statement:
     """Let CloudWatch's alarms of this account publish to topics that are encrypted with the key."""
     return _publishing("AlarmsMayPublish", "cloudwatch.amazonaws.com", account)
@@ -287,7 +303,12 @@ class Keys(pulumi.ComponentResource):
         # Buckets need no statement: S3 asks KMS in the name of whoever reads or writes the object. FSx does so itself.
         self.data = key("data", f"Data sets, checkpoints and artifacts of {name}", lustre_links_may_use)
         self.messages = key(
-            "messages", f"Queues and topics of {name}", events_may_send, alarms_may_publish, budgets_may_publish
+            "messages",
+            f"Queues and topics of {name}",
+            events_may_send,
+            events_may_notify,
+            alarms_may_publish,
+            budgets_may_publish,
         )
         self.logs = key("logs", f"Log groups of {name}", logs_may_encrypt)
         self.compute = key("compute", f"Volumes and images of {name}", launching_may_use, launching_may_grant)

@@ -41,8 +41,8 @@ SMALLEST_GIB, STEP_GIB = 1200, 2400
 in the service model of botocore 1.44.5."""
 
 EFA_STEP_GIB: Mapping[int, int] = {125: 38_400, 250: 19_200, 500: 9_600, 1000: 4_800}
-"""Smallest size and step with EFA, by MB/s per TiB. From memory of the FSx for Lustre guide, "EFA-enabled file
-systems"; unverified: neither the service model nor a copy of the guide's table was found in 2026-11."""
+"""Smallest size and step with EFA, by MB/s per TiB. Source: FSx for Lustre user guide, "Increasing storage capacity",
+read 2026-11."""
 
 MOST_LINKS = 8
 LONGEST_RETENTION_DAYS = 90
@@ -88,7 +88,9 @@ class LustreArgs:
         storage_gib: 1200 or a multiple of 2400; with EFA a multiple of `EFA_STEP_GIB`. It can grow, never shrink.
         throughput_mbps_per_tib: 125, 250, 500 or 1000 MB/s for each TiB. With EFA it can't change afterwards.
         efa: clients with EFA reach it past the kernel (and GPUs directly). Only at creation.
-        efa_security_group_id: the nodes' EFA group, needed with `efa`; all traffic is opened both ways.
+        efa_security_group_ids_by_name: EFA groups of all nodes that reach it over EFA, needed with `efa`; all traffic
+            is opened both ways. The names go into those of the rules, so that one group can leave without the others'
+            rules being made anew, which EC2 refuses as duplicates.
         links: up to 8 folders that show S3 buckets. File systems with links have no backups.
         backup_retention_days: 1 to 90, how long automatic backups are kept; 0 for none.
         maintenance: weekly time in UTC for AWS's patches, `day:HH:MM`, Monday is 1. Mounts hang for minutes then.
@@ -106,7 +108,7 @@ class LustreArgs:
     storage_gib: int
     throughput_mbps_per_tib: Throughput
     efa: bool = False
-    efa_security_group_id: pulumi.Input[str] | None = None
+    efa_security_group_ids_by_name: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     links: Sequence[LustreLink] = ()
     backup_retention_days: int = 7
     maintenance: str = "7:03:00"
@@ -121,8 +123,8 @@ class LustreArgs:
         self._check_links()
         if not self.client_security_group_ids:
             raise ValueError("client_security_group_ids is empty: nobody could mount the file system")
-        if self.efa != (self.efa_security_group_id is not None):
-            raise ValueError("efa and efa_security_group_id go together: give both or neither")
+        if self.efa != bool(self.efa_security_group_ids_by_name):
+            raise ValueError("efa and efa_security_group_ids_by_name go together: give both or neither")
         if not re.fullmatch(r"[1-7]:([01]\d|2[0-3]):[0-5]\d", self.maintenance):
             raise ValueError(
                 f"maintenance is {self.maintenance!r}; it is day:HH:MM with days 1 to 7, such as '7:03:00'"
@@ -171,8 +173,8 @@ class Lustre(pulumi.ComponentResource):
         super().__init__("trainyard:lustre:Lustre", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         security = LustreSecurity.of(self, name, args.vpc_id, args.client_security_group_ids, args.tags)
-        if args.efa_security_group_id is not None:
-            security.open_to_efa(args.efa_security_group_id)
+        if args.efa_security_group_ids_by_name:
+            security.open_to_efa(args.efa_security_group_ids_by_name)
         log = aws.cloudwatch.LogGroup(
             f"{name}-lustre",
             # FSx writes only to groups of this beginning.

@@ -12,7 +12,8 @@ import pulumi_aws as aws
 Rule: TypeAlias = aws.vpc.SecurityGroupIngressRule | aws.vpc.SecurityGroupEgressRule
 
 PORTS: Mapping[str, tuple[int, int]] = {"988": (988, 988), "1018": (1018, 1023)}
-"""TCP ports of Lustre, by the rule's label. Source: FSx for Lustre guide, security groups, 2026-11."""
+"""TCP ports of Lustre, by the rule's label. Source: FSx for Lustre user guide, "Creating an FSx for
+Lustre file system fails" and "File system access control with Amazon VPC", read 2026-11."""
 
 
 @dataclass
@@ -53,11 +54,13 @@ class LustreSecurity:
             security._open_ports(f"server-{index}", client, group.id, "with the file system")
         return security
 
-    def open_to_efa(self, efa_group_id: pulumi.Input[str]) -> None:
-        """Let everything pass between the file system and the nodes' EFA group: EFA knows neither TCP nor ports."""
+    def open_to_efa(self, efa_group_ids_by_name: Mapping[str, pulumi.Input[str]]) -> None:
+        """Let everything pass between the file system and each of the nodes' EFA groups: EFA knows neither TCP nor
+        ports. (FSx for Lustre user guide, "Creating an FSx for Lustre file system fails", read 2026-11.)"""
         self._rules("efa-self", self.group.id, self.group.id, "EFA between its servers")
-        self._rules("efa-client", self.group.id, efa_group_id, "EFA with its clients")
-        self._rules("efa-server", efa_group_id, self.group.id, "EFA with the file system")
+        for name, efa_group_id in efa_group_ids_by_name.items():
+            self._rules(f"efa-client-{name}", self.group.id, efa_group_id, f"EFA with its clients of {name}")
+            self._rules(f"efa-server-{name}", efa_group_id, self.group.id, "EFA with the file system")
 
     def _open_ports(self, label: str, group_id: pulumi.Input[str], peer_id: pulumi.Input[str], whom: str) -> None:
         for port, span in PORTS.items():

@@ -13,13 +13,6 @@ import pulumi_aws as aws
 
 ROOT_DEVICE, IMAGE_CACHE_DEVICE = "/dev/xvda", "/dev/xvdb"
 
-_LABELS = "trainyard.dev"
-GROUP_LABEL, INSTANCE_TYPE_LABEL, POOL_LABEL = (f"{_LABELS}/{what}" for what in ("group", "instance-type", "pool"))
-
-HUGEPAGES_MIB = 5120
-"""2 MiB pages that an EFA node sets aside, as training pods ask for them. Source: EKS user guide, "Run machine learning
-training on Amazon EKS with Elastic Fabric Adapter", read 2026-11."""
-
 _BOUNDARY = "==NODE=="
 _TEMPLATE_TAG = "k8s.io/cluster-autoscaler/node-template"
 
@@ -41,7 +34,8 @@ def user_data(*, local_disks: int, image_cache: bool) -> str | None:
 
     With `local_disks` (their number) the NVMe disks become one RAID0 array that holds containers' writable layers, pod
     logs, emptyDir volumes and images. With `image_cache` the images are on the second volume instead, and nodeadm is
-    told to leave that directory alone: it would mount the empty array over it.
+    told to leave that directory alone: it would mount the empty array over it. Source: nodeadm, API reference,
+    LocalStorageOptions (strategy RAID0; disabledMounts Containerd or PodLogs), read 2026-11.
     """
     parts: list[tuple[str, str]] = []
     if local_disks:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from trainyard.modules.job_manifest import TRAINER_USER
+from trainyard.modules.job_pod import TRAINER_USER
 
 LUSTRE = "lustre"
 """The claim of the file system."""

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from trainyard.modules.job_manifest import HUGEPAGES_MIB
+from trainyard.modules.node_labels import HUGEPAGES_MIB
 
 EFA_PER_GPU = 4
 """As p5.48xlarge has it, the most of any type in the table: 32 interfaces for 8 GPUs."""

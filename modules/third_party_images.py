@@ -4,7 +4,7 @@
 
 A digest pins what a tag only names. Those known here were read in public programs (secondary), and the mirror copies by
 them. Where there is none, the first mirroring pins it: the copy's tag cannot be changed any more, and the build's log
-prints the digest to put in here.
+prints the digest to put in here. No registry could be asked, so that a tag exists is only as sure as its `read` says.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ THIRD_PARTY_IMAGES = (
         "nvidia-device-plugin",
         "nvcr.io/nvidia/k8s-device-plugin",
         "v0.18.2",
-        "public manifests that run it (secondary), 2026-11",
+        "public programs that pin it (secondary), 2026-11",
     ),
     ThirdPartyImage(
         "efa-device-plugin",
         "public.ecr.aws/eks/aws-efa-k8s-device-plugin",
         "v0.5.20",
-        "chart aws-efa-k8s-device-plugin v0.5.30 of aws/eks-charts, as quoted by others (secondary), 2026-11",
+        "rendered charts of aws/eks-charts (secondary), from a regional registry and not this one, 2026-11",
     ),
     # The versions of JobSet and Kueue are those that the rehearsal builds from source.
     ThirdPartyImage(
         "jobset",
         "registry.k8s.io/jobset/jobset",
         "v0.11.0",
-        "module sigs.k8s.io/jobset, 2026-11",
+        "module sigs.k8s.io/jobset, and charts that run the image (secondary), 2026-11",
     ),
     ThirdPartyImage(
         "jobset-chart",
         "registry.k8s.io/jobset/charts/jobset",
         "0.11.0",
-        "as the image; public programs that install it (secondary), 2026-11",
+        "as the image; programs that install its neighbours 0.10.0 and 0.11.1 (secondary), 2026-11",
         kind="chart",
     ),
     ThirdPartyImage(
@@ -76,14 +76,14 @@ THIRD_PARTY_IMAGES = (
         "kueue-chart",
         "registry.k8s.io/kueue/charts/kueue",
         "0.12.3",
-        "as the image; Kueue's installation page, 2026-11",
+        "as the image; Kueue's release checks of 0.11.6 and 0.14.6 show the form, 2026-11",
         kind="chart",
     ),
     ThirdPartyImage(
         "cuda-base",
         "docker.io/nvidia/cuda",
         "13.0.2-base-ubuntu24.04",
-        "training_images/Dockerfile, 2026-11",
+        "training_images/Dockerfile, and public programs that run it (secondary), 2026-11",
     ),
 )
 """What every cluster runs, whatever its version, and the base of the training image."""
@@ -92,8 +92,8 @@ CLUSTER_AUTOSCALERS = {
     "1.34": ThirdPartyImage(
         "cluster-autoscaler",
         "registry.k8s.io/autoscaling/cluster-autoscaler",
-        "v1.34.0",
-        "same minor version as Kubernetes, first release, 2026-11",
+        "v1.34.5",
+        "notes of the release cluster-autoscaler-1.34.5 of kubernetes/autoscaler, 2026-11",
     ),
     "1.35": ThirdPartyImage(
         "cluster-autoscaler",

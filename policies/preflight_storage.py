@@ -21,8 +21,8 @@ SMALLEST_GIB, STEP_GIB = 1200, 2400
 """Source: FSx API reference, CreateFileSystem, StorageCapacity, read 2026-11."""
 
 EFA_STEP_GIB: Mapping[int, int] = MappingProxyType({125: 38_400, 250: 19_200, 500: 9_600, 1000: 4_800})
-"""Smallest size and step with EFA, by MB/s per TiB. Source: FSx for Lustre user guide, "EFA-enabled file systems"; the
-row of 250 as quoted by others in 2026-11, the rest not verified."""
+"""Smallest size and step with EFA, by MB/s per TiB. Source: FSx for Lustre user guide, "Increasing storage capacity",
+read 2026-11."""
 
 
 @resource_rule(

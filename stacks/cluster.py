@@ -170,6 +170,10 @@ def cluster(settings: Settings, data: DataLayer, aws_provider: aws.Provider) -> 
     )
 
 
+VIEWERS_GROUP = "trainyard:viewers"
+"""The Kubernetes group of those who look after the cluster without changing it; the workloads say what it sees."""
+
+
 def people_group(team: TeamSettings) -> str:
     """The Kubernetes group of a team's people; the team's namespace says what it may do there."""
     return f"trainyard:{team.name}"
@@ -183,10 +187,11 @@ def _people(settings: Settings, in_aws: pulumi.ResourceOptions) -> list[AccessGr
         return principal if principal.startswith("arn:") else sso_role_arn(principal, invoke)
 
     grants = [
-        AccessGrant(principal.rpartition("/")[2], arn(principal), policy)
-        for policy, principals in (
-            ("AmazonEKSClusterAdminPolicy", settings.access.administrators),
-            ("AmazonEKSAdminViewPolicy", settings.access.viewers),
+        AccessGrant(principal.rpartition("/")[2], arn(principal), policy, kubernetes_groups=groups)
+        for policy, principals, groups in (
+            ("AmazonEKSClusterAdminPolicy", settings.access.administrators, ()),
+            # Not AmazonEKSAdminViewPolicy: it shows secrets.
+            ("AmazonEKSViewPolicy", settings.access.viewers, (VIEWERS_GROUP,)),
         )
         for principal in principals
     ]
@@ -233,9 +238,11 @@ def _lustre(
     if settings.lustre is None:
         return None
     wanted = settings.lustre
-    efa_groups = [
-        group.efa_security_group_id for group in gpu_groups.values() if group.efa_security_group_id is not None
-    ]
+    efa_groups = {
+        name: group.efa_security_group_id
+        for name, group in gpu_groups.items()
+        if group.efa_security_group_id is not None
+    }
     return Lustre(
         settings.name,
         LustreArgs(
@@ -246,7 +253,7 @@ def _lustre(
             storage_gib=wanted.storage_gib,
             throughput_mbps_per_tib=wanted.throughput_mbps_per_tib,
             efa=wanted.efa,
-            efa_security_group_id=efa_groups[0] if wanted.efa else None,
+            efa_security_group_ids_by_name=efa_groups if wanted.efa else {},
             links=[
                 LustreLink("/datasets", data.datasets_bucket),
                 LustreLink("/runs", data.checkpoints_bucket, RUN_PREFIX, exports=True),

@@ -15,6 +15,7 @@ import yaml
 from pulumi.runtime import get_config_env
 from pulumi.runtime.config import CONFIG
 
+from trainyard.stacks.setting_advice import advice
 from trainyard.stacks.settings import EMPTY, LAYERS, Problem, Settings, SettingsError, parse_settings
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -34,6 +35,8 @@ def settings_of_this_stack() -> Settings:
         _refuse_own(values, namespace, stack, file)
         values = {**values_of_file(file, namespace, stack), "layer": layer}
     settings = parse_settings(values, namespace=namespace, stack=stack)
+    for one in advice(settings, namespace):
+        pulumi.log.warn(str(one))
     if settings.layers and settings.layer == "all":
         stacks = ", then ".join(f"{settings.environment}-{one}" for one in LAYERS)
         raise SettingsError(

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 MISSING = object()
 LONGEST_SHOWN = 120
 MOST_SHOWN = 25
+MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,17 @@ def problems(
 ) -> Iterator[Problem]:
     """pydantic's errors as problems, the first for each setting: a list of plain values is one setting."""
     told: set[str] = set()
-    for error in errors:
-        steps, field, owner = _resolve(error["loc"], model)
+    resolved = [(error, *_resolve(error["loc"], model)) for error in errors]
+    meant = {
+        _path([*steps[:-1], near])
+        for error, steps, _, owner in resolved
+        if error["type"] == "extra_forbidden" and (near := _meant(steps, owner))
+    }
+    for error, steps, field, owner in resolved:
         path = _path(steps)
+        # A misspelt key is told by what was written; that the right one is missing is the same mistake.
+        if error["type"] == "missing" and path in meant:
+            continue
         # A list with a wrong entry is wrong as a whole too; the entry says more.
         if any(one == path or one.startswith((f"{path}[", f"{path}.")) for one in told):
             continue
@@ -66,6 +75,14 @@ def listed(names: Iterable[str], conjunction: str = "and") -> str:
     """`a, b and c`."""
     *most, last = names
     return f"{', '.join(most)} {conjunction} {last}" if most else last
+
+
+def shortly(names: Iterable[str]) -> str:
+    """What a user wrote, as `listed` has it, but no more of it than can be read."""
+    each = [name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…" for name in dict.fromkeys(names)]
+    if len(each) > MOST_NAMED:
+        each = [*each[:MOST_NAMED], f"{len(each) - MOST_NAMED} more"]
+    return listed(each)
 
 
 def _resolve(
@@ -144,8 +161,8 @@ def _expectation(
         case "setting":
             return error["msg"]
         case "extra_forbidden":
-            near = difflib.get_close_matches(str(steps[-1]), owner.model_fields, n=1)
-            guess = f"Did you mean {near[0]}? " if near else ""
+            near = _meant(steps, owner)
+            guess = f"Did you mean {near}? " if near else ""
             return f"There is no such setting. {guess}There are {listed(sorted(owner.model_fields))}."
         case "missing" if field is not None:
             return f"It is missing. {_meaning(field)}"
@@ -154,6 +171,12 @@ def _expectation(
     if allowed := may_be(field):
         return f"It may be {allowed}."
     return f"It is not of the right kind. {_meaning(field)}"
+
+
+def _meant(steps: Sequence[str | int], owner: type[BaseModel]) -> str:
+    """The setting that was probably meant by an unknown key; empty where none is like it."""
+    near = difflib.get_close_matches(str(steps[-1]), owner.model_fields, n=1)
+    return near[0] if near else ""
 
 
 def may_be(field: FieldInfo) -> str:

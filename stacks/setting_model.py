@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import json
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from trainyard.stacks.countries import COUNTRIES, near
 from trainyard.stacks.regions import REGIONS
-from trainyard.stacks.setting_errors import listed
+from trainyard.stacks.setting_errors import listed, shortly
+from trainyard.stacks.setting_network_checks import LARGEST_VPC_PREFIX, PRIVATE_BLOCKS, SMALLEST_VPC_PREFIX
 from trainyard.stacks.setting_parts import (
     AccessSettings,
     BackupSettings,
@@ -25,8 +26,8 @@ from trainyard.stacks.setting_parts import (
     NetworkSettings,
     ScratchSettings,
     TeamSettings,
-    refused,
 )
+from trainyard.stacks.setting_values import from_json, refused
 
 Layer = Literal["all", "data", "cluster", "workloads"]
 LAYERS = ("data", "cluster", "workloads")
@@ -37,25 +38,11 @@ DataClass = Literal["public", "internal", "personal", "health", "financial", "go
 # What CloudWatch Logs offers (PutRetentionPolicy), from a month on.
 LogRetentionDays = Literal[30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
 
-LARGEST_VPC_PREFIX, SMALLEST_VPC_PREFIX = 16, 20
-PRIVATE_BLOCKS = tuple(
-    ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
-)
 FEWEST_ZONES, MOST_ZONES = 2, 6
 
 _ENVIRONMENT = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_ENVIRONMENT = 16
 _TAG_VALUE = re.compile(r"[\w .:/=+@-]{1,256}")
-
-
-def _from_json(value: Any) -> Any:
-    """Pulumi hands lists and numbers over as text."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 class Settings(BaseModel):
@@ -68,7 +55,7 @@ class Settings(BaseModel):
         examples=["research", "prod-us"],
     )
     region: str = Field(description="AWS region that everything stands in", examples=["us-east-1"])
-    availability_zones: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = Field(
+    availability_zones: Annotated[tuple[str, ...], BeforeValidator(from_json)] = Field(
         description="Zones with a private subnet each, in order; a new one goes to the end",
         examples=[["us-east-1a", "us-east-1b"]],
     )
@@ -79,13 +66,13 @@ class Settings(BaseModel):
     )
     cost_centre: str = Field(description="Where its cost is booked, put on every resource", examples=["research-2026"])
     data_class: DataClass = Field(description="Most sensitive class of data that is trained on, put on every resource")
-    protect_data: Annotated[bool, BeforeValidator(_from_json)] = Field(
+    protect_data: Annotated[bool, BeforeValidator(from_json)] = Field(
         default=True, strict=True, description="Refuse to delete buckets and keys"
     )
-    key_deletion_window_days: Annotated[int, BeforeValidator(_from_json)] = Field(
+    key_deletion_window_days: Annotated[int, BeforeValidator(from_json)] = Field(
         default=30, strict=True, ge=7, le=30, description="Days in which a deleted key can still be had back"
     )
-    log_retention_days: Annotated[LogRetentionDays, BeforeValidator(_from_json)] = Field(
+    log_retention_days: Annotated[LogRetentionDays, BeforeValidator(from_json)] = Field(
         default=365, description="Days that flow logs and access logs are kept"
     )
 
@@ -95,13 +82,13 @@ class Settings(BaseModel):
         description="The only AWS account that this environment may be put into",
         examples=["123456789012"],
     )
-    layers: Annotated[bool, BeforeValidator(_from_json)] = Field(
+    layers: Annotated[bool, BeforeValidator(from_json)] = Field(
         default=False, strict=True, description="Split the environment into a stack for each layer"
     )
     layer: Layer = Field(default="all", description="The layer that this stack holds, of a split environment")
     jurisdiction: str | None = Field(
         default=None,
-        pattern=r"^[A-Z]{2}$",
+        json_schema_extra={"pattern": "^[A-Z]{2}$"},
         description="Country whose law binds the data, by its ISO code; left out, the region's",
         examples=["AE"],
     )
@@ -111,40 +98,40 @@ class Settings(BaseModel):
         description="Documented basis on which data leave their jurisdiction",
         examples=["SCC 2026-014, approved by the data office"],
     )
-    network: Annotated[NetworkSettings, BeforeValidator(_from_json)] = Field(
+    network: Annotated[NetworkSettings, BeforeValidator(from_json)] = Field(
         default=NetworkSettings(), description="Endpoints, ways out, and an existing VPC"
     )
-    kubernetes: Annotated[KubernetesSettings, BeforeValidator(_from_json)] = Field(
+    kubernetes: Annotated[KubernetesSettings, BeforeValidator(from_json)] = Field(
         description="Version of the cluster and who reaches it", examples=[{"private_access_cidrs": ["10.0.0.0/16"]}]
     )
-    access: Annotated[AccessSettings, BeforeValidator(_from_json)] = Field(
+    access: Annotated[AccessSettings, BeforeValidator(from_json)] = Field(
         default=AccessSettings(), description="People, by role"
     )
-    gpu_groups: Annotated[tuple[GpuGroupSettings, ...], BeforeValidator(_from_json)] = Field(
+    gpu_groups: Annotated[tuple[GpuGroupSettings, ...], BeforeValidator(from_json)] = Field(
         default=(), description="Groups of GPU nodes"
     )
-    cpu_groups: Annotated[tuple[CpuGroupSettings, ...], BeforeValidator(_from_json)] = Field(
+    cpu_groups: Annotated[tuple[CpuGroupSettings, ...], BeforeValidator(from_json)] = Field(
         default=(CpuGroupSettings(name="system"),), min_length=1, description="Groups of CPU nodes; at least one"
     )
-    lustre: Annotated[LustreSettings | None, BeforeValidator(_from_json)] = Field(
+    lustre: Annotated[LustreSettings | None, BeforeValidator(from_json)] = Field(
         default=None, description="The shared file system; left out, there is none"
     )
-    checkpoints: Annotated[CheckpointSettings, BeforeValidator(_from_json)] = Field(
+    checkpoints: Annotated[CheckpointSettings, BeforeValidator(from_json)] = Field(
         default=CheckpointSettings(), description="Where training saves"
     )
-    teams: Annotated[tuple[TeamSettings, ...], BeforeValidator(_from_json)] = Field(
+    teams: Annotated[tuple[TeamSettings, ...], BeforeValidator(from_json)] = Field(
         min_length=1, description="Teams; at least one", examples=[[{"name": "vision", "gpu_quota": 8}]]
     )
-    scratch: Annotated[ScratchSettings | None, BeforeValidator(_from_json)] = Field(
+    scratch: Annotated[ScratchSettings | None, BeforeValidator(from_json)] = Field(
         default=None, description="io2 volumes for jobs of one node; left out, there are none"
     )
-    images: Annotated[ImageSettings, BeforeValidator(_from_json)] = Field(
+    images: Annotated[ImageSettings, BeforeValidator(from_json)] = Field(
         default=ImageSettings(), description="What is built and copied into the account's registry"
     )
-    budget: Annotated[BudgetSettings, BeforeValidator(_from_json)] = Field(
+    budget: Annotated[BudgetSettings, BeforeValidator(from_json)] = Field(
         description="What a month may cost, and who is told", examples=[{"monthly_limit_usd": 50000}]
     )
-    backups: Annotated[BackupSettings | None, BeforeValidator(_from_json)] = Field(
+    backups: Annotated[BackupSettings | None, BeforeValidator(from_json)] = Field(
         default=None, description="Backup plan of artifacts and file system; left out, there is none"
     )
 
@@ -192,6 +179,19 @@ class Settings(BaseModel):
             raise refused(f"No such AWS region. {guess}There are {listed(REGIONS)}.")
         return value
 
+    @field_validator("jurisdiction")
+    @classmethod
+    def _country_exists(cls, value: str | None) -> str | None:
+        if value is not None and value not in COUNTRIES:
+            meant = [f"{code} ({COUNTRIES[code]})" for code in near(value)]
+            guess = f"Did you mean {listed(meant, 'or')}? " if meant else ""
+            regions = sorted({region.country for region in REGIONS.values()})
+            raise refused(
+                f"No country has that code. {guess}It is one of ISO 3166-1, of two capitals; AWS's regions are in "
+                f"{listed(regions)}."
+            )
+        return value
+
     @field_validator("availability_zones")
     @classmethod
     def _zones_belong_to_the_region(cls, zones: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ class Settings(BaseModel):
             strange = [zone for zone in zones if not re.fullmatch(re.escape(region) + "[a-z]", zone)]
             if strange:
                 raise refused(
-                    f"No zone of {region}: {listed(strange)}. Its zones are called {region}a, {region}b and so on."
+                    f"No zone of {region}: {shortly(strange)}. Its zones are called {region}a, {region}b and so on."
                 )
         return zones
 

@@ -7,94 +7,37 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, field_validator
 
-from trainyard.modules.gpu_capacity import MOST_BLOCK_INSTANCES
-from trainyard.modules.instance_types import INSTANCE_TYPES
+from trainyard.stacks.setting_errors import shortly
+from trainyard.stacks.setting_schedule import EXAMPLE
+from trainyard.stacks.setting_values import (
+    BackupSchedule,
+    Block,
+    CpuType,
+    EndpointServices,
+    GpuType,
+    Moment,
+    Name,
+    Part,
+    Principal,
+    Version,
+    refused,
+)
 
 Capacity = Literal["on-demand", "spot", "reservation", "capacity-block"]
 PodSecurity = Literal["baseline", "restricted"]
 
 
-def refused(message: str) -> PydanticCustomError:
-    """An error whose text is for the person who wrote the setting."""
-    # Braces would be taken as places for values.
-    return PydanticCustomError("setting", "{message}", {"message": message})
-
-
-def _block(value: Any) -> ipaddress.IPv4Network:
-    if isinstance(value, ipaddress.IPv4Network):
-        return value
-    # ipaddress would take a number for an address.
-    if not isinstance(value, str):
-        raise refused("It is an IPv4 block such as 10.64.0.0/16.")
-    try:
-        return ipaddress.IPv4Network(value, strict=True)
-    except ValueError:
-        pass
-    try:
-        meant = ipaddress.IPv4Network(value, strict=False)
-    except ValueError:
-        raise refused("It is an IPv4 block such as 10.64.0.0/16.") from None
-    raise refused(f"The address is not the first of its block; {meant} would be.")
-
-
-Block = Annotated[ipaddress.IPv4Network, BeforeValidator(_block)]
-Name = Annotated[
-    str,
-    Field(pattern=r"^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$"),
-]
-"""Names of groups and teams stand in names of resources and in labels."""
-
-Principal = Annotated[
-    str,
-    Field(pattern=r"^(arn:aws[a-z-]*:iam::[0-9]{12}:role/[0-9A-Za-z+=,.@_/-]+|[0-9A-Za-z+=,.@_-]{1,32})$"),
-]
-"""People: the ARN of a role, or the name of a permission set of IAM Identity Center."""
-
 MOST_OF_A_TEAM = 1_000_000
 """Of CPUs, GPUs or GiB: a quota above is a slip of the keyboard."""
 
 
-def _moment(value: Any) -> datetime:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise refused("It is a time such as 2027-01-15T11:30:00Z.") from None
-    if not isinstance(value, datetime):
-        raise refused("It is a time such as 2027-01-15T11:30:00Z.")
-    if value.tzinfo is None:
-        raise refused("It has no time zone; write 2027-01-15T11:30:00Z.")
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise refused("It is a time such as 2027-01-15T11:30:00Z.") from None
-
-
-Moment = Annotated[datetime, BeforeValidator(_moment)]
-
-
-def _version(value: Any) -> Any:
-    if isinstance(value, float):
-        raise refused(f'YAML takes it for a number; write it in quotation marks: "{value}".')
-    return value
-
-
-class Part(BaseModel):
-    """Frozen, and without keys that nobody knows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _known_type(name: Any) -> Any:
-    if not isinstance(name, str) or name not in INSTANCE_TYPES:
-        raise refused(f"No row in modules/instance_types.py. There are {', '.join(INSTANCE_TYPES)}.")
-    return name
+NODES_CALL = ("autoscaling", "ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "fsx", "kms", "logs", "sqs", "sts")
+"""What the nodes and the platform's own pods call. Source: EKS user guide, "Deploy private clusters with limited
+internet access"; fsx and kms for the drivers of volumes, sqs for the trainer, autoscaling for the autoscaler."""
 
 
 class ExistingNetworkSettings(Part):
@@ -113,8 +56,10 @@ class NetworkSettings(Part):
     nat: Literal["none", "single", "per-zone"] = Field(
         default="none", description="Gateways to the internet; none keeps the subnets without a way out"
     )
-    interface_endpoints: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]+([.-][a-z0-9]+)*$")], ...] = Field(
-        default=(), description="AWS services reached inside the VPC", examples=[["ecr.api", "ecr.dkr", "sts"]]
+    interface_endpoints: EndpointServices = Field(
+        default=NODES_CALL,
+        description="AWS services reached inside the VPC; without NAT, what nodes call is among them",
+        examples=[["ecr.api", "ecr.dkr", "sts"]],
     )
     existing: ExistingNetworkSettings | None = Field(
         default=None, description="A VPC that is there already, used instead of a new one"
@@ -127,7 +72,7 @@ class NetworkSettings(Part):
 class KubernetesSettings(Part):
     """The cluster: its version and who can reach it."""
 
-    version: Annotated[str, BeforeValidator(_version)] = Field(
+    version: Version = Field(
         default="1.35",
         pattern=r"^1\.[0-9]{2}$",
         description="Kubernetes version of cluster and nodes",
@@ -136,7 +81,7 @@ class KubernetesSettings(Part):
     public_access_cidrs: tuple[Block, ...] = Field(
         default=(),
         description="Public blocks that reach the API; empty: it has no public side",
-        examples=[["203.0.113.0/24"]],
+        examples=[["<the office's public address>/32"]],
     )
     private_access_cidrs: tuple[Block, ...] = Field(
         default=(), description="Blocks of VPNs and peered networks that reach the API", examples=[["10.0.0.0/16"]]
@@ -158,16 +103,19 @@ class AccessSettings(Part):
     )
     break_glass_principals: tuple[str, ...] = Field(
         default=(),
-        description="Who may take the emergency role, by ARN; its use raises an alarm",
-        examples=[["arn:aws:iam::123456789012:role/on-call"]],
+        description="IAM users with a second factor who may take the emergency role; its use raises an alarm",
+        examples=[["arn:aws:iam::123456789012:user/break-glass-1"]],
     )
 
     @field_validator("break_glass_principals")
     @classmethod
     def _are_arns(cls, arns: tuple[str, ...]) -> tuple[str, ...]:
         for arn in arns:
-            if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/[0-9A-Za-z+=,.@_/-]+", arn):
-                raise refused(f"{arn} is no ARN of a role or user, such as arn:aws:iam::123456789012:role/on-call.")
+            if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:user/[0-9A-Za-z+=,.@_/-]+", arn):
+                raise refused(
+                    f"{shortly([arn])} is no ARN of an IAM user, such as arn:aws:iam::123456789012:user/break-glass-1: "
+                    "a role's session does not show that a second factor was used."
+                )
         return arns
 
 
@@ -175,9 +123,7 @@ class GpuGroupSettings(Part):
     """A group of GPU nodes of one type."""
 
     name: Name = Field(description="Name of the group", examples=["p5"])
-    instance_type: Annotated[str, BeforeValidator(_known_type)] = Field(
-        description="EC2 type with GPUs", examples=["p5.48xlarge"]
-    )
+    instance_type: GpuType = Field(description="EC2 type with GPUs", examples=["p5.48xlarge"])
     zones: tuple[str, ...] = Field(
         min_length=1, description="Zones of availability_zones that it stands in", examples=[["us-east-1a"]]
     )
@@ -189,10 +135,10 @@ class GpuGroupSettings(Part):
         examples=["cr-0123456789abcdef0"],
     )
     starts_at: Moment | None = Field(
-        default=None, description="When the Capacity Block starts", examples=["2027-01-15T11:30:00Z"]
+        default=None, description="When the Capacity Block starts", examples=["2031-01-15T11:30:00Z"]
     )
     ends_at: Moment | None = Field(
-        default=None, description="When the Capacity Block ends", examples=["2027-01-29T11:30:00Z"]
+        default=None, description="When the Capacity Block ends", examples=["2031-01-29T11:30:00Z"]
     )
     minimum_nodes: int = Field(default=0, strict=True, ge=0, le=450, description="Nodes that are always there")
     maximum_nodes: int = Field(strict=True, ge=1, le=450, description="Nodes it may grow to", examples=[4])
@@ -212,20 +158,12 @@ class GpuGroupSettings(Part):
         examples=["snap-0123456789abcdef0"],
     )
 
-    @field_validator("instance_type")
-    @classmethod
-    def _has_gpus(cls, name: str) -> str:
-        if not INSTANCE_TYPES[name].gpus:
-            with_gpus = [kind.name for kind in INSTANCE_TYPES.values() if kind.gpus]
-            raise refused(f"It has no GPU. With GPUs there are {', '.join(with_gpus)}.")
-        return name
-
 
 class CpuGroupSettings(Part):
     """A group of CPU nodes, for everything that is not training."""
 
     name: Name = Field(description="Name of the group", examples=["system"])
-    instance_types: tuple[Annotated[str, BeforeValidator(_known_type)], ...] = Field(
+    instance_types: tuple[CpuType, ...] = Field(
         default=("m7i.xlarge", "m6i.xlarge"),
         min_length=1,
         description="EC2 types of like size",
@@ -236,10 +174,20 @@ class CpuGroupSettings(Part):
     maximum_nodes: int = Field(default=6, strict=True, ge=1, le=450, description="Nodes it may grow to")
 
 
+MOST_STORAGE_GIB = 2_147_483_647
+"""Source: FSx API, CreateFileSystem, StorageCapacity, in the service model of botocore 1.44.5."""
+
+
 class LustreSettings(Part):
     """The shared file system."""
 
-    storage_gib: int = Field(strict=True, ge=1200, description="Size: 1200 or a multiple of 2400", examples=[4800])
+    storage_gib: int = Field(
+        strict=True,
+        ge=1200,
+        le=MOST_STORAGE_GIB,
+        description="Size: 1200 or a multiple of 2400, with EFA of what its throughput asks for",
+        examples=[4800],
+    )
     throughput_mbps_per_tib: Literal[125, 250, 500, 1000] = Field(
         default=250, description="Throughput that comes with each TiB, in MB/s"
     )
@@ -268,21 +216,34 @@ class TeamSettings(Part):
 
     name: Name = Field(description="Name of the team, and of its namespace", examples=["vision"])
     gpu_quota: int = Field(
-        strict=True, ge=0, le=MOST_OF_A_TEAM, description="GPUs its pods may ask for together", examples=[16]
+        strict=True,
+        ge=0,
+        le=MOST_OF_A_TEAM,
+        description=(
+            "GPUs its pods may ask for together, at most what all groups grow to; a ceiling and no share, so that the "
+            "teams' quotas may add up to more, and pods then wait for each other"
+        ),
+        examples=[16],
     )
     cpu_quota: int | None = Field(
         default=None,
         strict=True,
         ge=1,
         le=MOST_OF_A_TEAM,
-        description="CPUs its pods may ask for together; left out, 64 and 24 for each GPU",
+        description=(
+            "CPUs its pods may ask for together, at most what all groups grow to, a ceiling likewise; left out, 64 and "
+            "24 for each GPU"
+        ),
     )
     memory_gib: int | None = Field(
         default=None,
         strict=True,
         ge=1,
         le=MOST_OF_A_TEAM,
-        description="Memory its pods may ask for, in GiB; left out, 256 and 256 for each GPU",
+        description=(
+            "Memory its pods may ask for together, in GiB, at most what all groups grow to, a ceiling likewise; left "
+            "out, 256 and 256 for each GPU"
+        ),
     )
     people: tuple[Principal, ...] = Field(
         default=(), description="Who works in its namespace, by role ARN or permission set", examples=[["Vision"]]
@@ -330,8 +291,9 @@ class BudgetSettings(Part):
 class BackupSettings(Part):
     """The backup plan of the shared file system."""
 
-    schedule: str = Field(default="cron(0 3 * * ? *)", pattern=r"^cron\(.+\)$", description="When, as AWS writes it")
+    schedule: BackupSchedule = Field(
+        default=EXAMPLE,
+        description="When, in UTC, as AWS writes it: minute, hour, day, month, weekday and year, an hour apart or more",
+        examples=[EXAMPLE],
+    )
     retention_days: int = Field(default=35, strict=True, ge=1, le=3650, description="Days a backup is kept")
-
-
-MOST_BLOCK_NODES = MOST_BLOCK_INSTANCES

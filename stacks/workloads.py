@@ -10,6 +10,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from trainyard.modules.cluster_autoscaler import ClusterAutoscaler, ClusterAutoscalerArgs
+from trainyard.modules.cluster_viewers import ClusterViewers, ClusterViewersArgs
 from trainyard.modules.device_plugins import DevicePlugins, DevicePluginsArgs
 from trainyard.modules.job_manifest import ClaimMount
 from trainyard.modules.job_templates import JobGroup, JobTemplates, JobTemplatesArgs
@@ -17,12 +18,16 @@ from trainyard.modules.pod_identity import PodIdentity, PodIdentityArgs
 from trainyard.modules.scratch import Scratch, ScratchArgs
 from trainyard.modules.shared_volumes import LUSTRE, BucketVolume, LustreVolume, SharedVolumes, SharedVolumesArgs
 from trainyard.modules.team_namespace import TeamNamespace, TeamNamespaceArgs
-from trainyard.stacks.cluster import ClusterLayer, people_group
+from trainyard.stacks.cluster import VIEWERS_GROUP, ClusterLayer, people_group
 from trainyard.stacks.data import RUN_PREFIX, TRAINER, DataLayer
 from trainyard.stacks.settings import Settings, TeamSettings
 
 DATASETS = "datasets"
 """Name of the claim, in every team's namespace, that shows the datasets bucket."""
+
+
+SHARED = "/shared"
+"""Where pods see the file system."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,11 @@ def workloads(settings: Settings, data: DataLayer, cluster: ClusterLayer, aws_pr
     """Declare the workloads layer of one environment on its cluster."""
     name = settings.name
     kubernetes_provider = kubernetes.Provider(
-        "kubernetes", kubeconfig=cluster.kubeconfig, enable_server_side_apply=True
+        "kubernetes",
+        kubeconfig=cluster.kubeconfig,
+        enable_server_side_apply=True,
+        # Otherwise a ConfigMap whose data change is deleted and made anew, and who submits a job meanwhile finds none.
+        enable_config_map_mutable=True,
     )
     in_cluster = pulumi.ResourceOptions(provider=kubernetes_provider)
     pod_security_version = f"v{settings.kubernetes.version}"
@@ -63,6 +72,8 @@ def workloads(settings: Settings, data: DataLayer, cluster: ClusterLayer, aws_pr
         ),
         pulumi.ResourceOptions(providers=[aws_provider, kubernetes_provider]),
     )
+    if settings.access.viewers:
+        ClusterViewers(name, ClusterViewersArgs(VIEWERS_GROUP), in_cluster)
     if settings.scratch is not None:
         Scratch(
             name,
@@ -147,7 +158,7 @@ def _job_templates(
     """A template for each GPU group, and beside it where a job reads and writes."""
     claims = [ClaimMount(DATASETS, "/datasets")]
     if settings.lustre is not None:
-        claims.append(ClaimMount(LUSTRE, "/shared", read_only=False))
+        claims.append(ClaimMount(LUSTRE, SHARED, read_only=False))
     made = JobTemplates(
         f"{settings.name}-{team.name}",
         JobTemplatesArgs(
@@ -167,7 +178,7 @@ def _job_templates(
             facts={
                 "image": data.trainer_repository_url,
                 "datasets": pulumi.Output.concat("s3://", data.datasets_bucket),
-                "checkpoints": pulumi.Output.concat("s3://", data.checkpoints_bucket, f"/{RUN_PREFIX}{team.name}"),
+                "checkpoints": _checkpoints(settings, team, data),
                 "artifacts": pulumi.Output.concat("s3://", data.artifacts_bucket, f"/{RUN_PREFIX}{team.name}"),
                 "interruption-queue": data.interruption_queue_url,
                 "region": settings.region,
@@ -176,3 +187,14 @@ def _job_templates(
         pulumi.ResourceOptions(provider=in_cluster.provider, depends_on=[volumes]),
     )
     return made.config_map_names
+
+
+def _checkpoints(settings: Settings, team: TeamSettings, data: DataLayer) -> pulumi.Input[str]:
+    """Where a team's jobs save, as the trainer's `checkpoint.uri` takes it."""
+    match settings.checkpoints.location:
+        case "lustre":
+            return f"{SHARED}/{RUN_PREFIX}{team.name}"
+        case "none":
+            return "/scratch/checkpoints"
+        case _:
+            return pulumi.Output.concat("s3://", data.checkpoints_bucket, f"/{RUN_PREFIX}{team.name}")

@@ -1,6 +1,8 @@
 """An architecture picture from the actual resource graph: what `pulumi stack export` gives, as one standalone SVG.
 
-    draw(json.loads(export), Path("architecture.svg"))
+    draw(Path("architecture.svg"), json.loads(export))
+
+The stacks of an environment that is split into layers give one picture together.
 
 The same graph gives the same bytes, whatever the order in which the export lists it.
 """
@@ -15,8 +17,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from trainyard.cli.architecture.kinds import FAMILIES, Family
-from trainyard.cli.architecture.layout import LEGEND_HEIGHT, MARGIN, Drawing, arrange, text_width
-from trainyard.cli.architecture.model import Component, NotAnExportError, Picture, read
+from trainyard.cli.architecture.layout import MARGIN, Drawing, arrange, text_width
+from trainyard.cli.architecture.model import NotAnExportError, Picture, read
 
 __all__ = ["NotAnExportError", "draw", "svg"]
 
@@ -39,16 +41,15 @@ class _LegendItem:
     symbol: str = ""
 
 
-def draw(export: Mapping[str, Any], target: Path) -> None:
-    """Writes the SVG of an exported state. Raises NotAnExportError where `export` is none."""
-    target.write_text(svg(export), encoding="utf-8")
+def draw(target: Path, *exports: Mapping[str, Any]) -> None:
+    """Writes the SVG of exported states. Raises NotAnExportError where one of them is none."""
+    target.write_text(svg(*exports), encoding="utf-8")
 
 
-def svg(export: Mapping[str, Any]) -> str:
-    """The SVG of an exported state, as text. Raises NotAnExportError where `export` is none."""
-    picture = read(export)
+def svg(*exports: Mapping[str, Any]) -> str:
+    """The SVG of exported states, as text. Raises NotAnExportError where one of them is none."""
+    picture = read(*exports)
     drawing = arrange(picture)
-    resources = f"{picture.resources} resource{'' if picture.resources == 1 else 's'}"
     components = f"{len(picture.components)} component{'' if len(picture.components) == 1 else 's'}"
     heading = f"{picture.project.capitalize()} · {picture.stack}" if picture.project else "Nothing deployed"
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
@@ -61,9 +62,10 @@ def svg(export: Mapping[str, Any]) -> str:
         title=f"Architecture of {picture.project} in the environment {picture.stack}",
         description=_description(picture),
         heading=heading,
-        subtitle=f"{resources} in {components}, drawn from the deployed state",
+        subtitle=f"{_count(picture.resources)} in {components}, drawn from the deployed state; "
+        "hover for the resource behind each label",
+        says={band.layer.title: text_width(band.layer.title, 18, bold=True) for band in drawing.bands},
         badges=_badges(picture, drawing),
-        counts={box.component.urn: _count(box.component) for top in drawing.boxes for box in top.everything()},
         legend=_legend(picture, drawing),
     )
 
@@ -72,22 +74,24 @@ def _number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def _count(component: Component) -> str:
-    count = sum(1 + len(card.parts) for card in component.all_cards())
-    return f"{count} resource{'' if count == 1 else 's'}"
+def _count(resources: int) -> str:
+    return f"{resources} resource{'' if resources == 1 else 's'}"
 
 
 def _description(picture: Picture) -> str:
     """The picture in words, for those who cannot see it."""
     titles = {component.urn: component.title for component in picture.components}
-    sentences = [f"{component.title}: {_count(component)}." for component in picture.components]
+    sentences = []
+    for component in picture.components:
+        told = f" ({'; '.join(component.facts)})" if component.facts else ""
+        sentences.append(f"{component.title}: {_count(component.resources)}{told}.")
     sentences += [f"{titles[use.user]} uses {use.what} of {titles[use.used]}." for use in picture.uses]
     return " ".join(sentences)
 
 
 def _badges(picture: Picture, drawing: Drawing) -> list[_Badge]:
     """Region and keys, from the right edge inwards."""
-    stores = [card for component in picture.components for card in component.all_cards() if card.encrypted]
+    stores = [card for component in picture.components for card in component.cards if card.encrypted]
     own = sum(card.encrypted == "own" for card in stores)
     texts = [(picture.region, "#e0e7ff", "#3730a3")] if picture.region else []
     if stores:
@@ -103,22 +107,19 @@ def _badges(picture: Picture, drawing: Drawing) -> list[_Badge]:
 
 def _legend(picture: Picture, drawing: Drawing) -> list[_LegendItem]:
     """What the signs mean: only those that are in the picture."""
-    cards = [card for component in picture.components for card in component.all_cards()]
+    cards = [card for component in picture.components for card in component.cards]
     used = {card.kind.family for card in cards}
-    rows: list[list[tuple[str, Family | None, str]]] = [
-        [(family.title, family, "") for name, family in FAMILIES.items() if name in used],
-        [
-            *([("uses (what others imply is left out)", None, "arrow")] if drawing.arrows else []),
-            *([("setting or part, a resource of its own", None, "chip")] if any(card.parts for card in cards) else []),
-            *([("under a key of the team", None, "own")] if any(card.encrypted == "own" for card in cards) else []),
-            *([("under a key of AWS", None, "aws")] if any(card.encrypted == "aws" for card in cards) else []),
-        ],
+    labels = any(component.counted for component in picture.components) or any(card.parts for card in cards)
+    items: list[tuple[str, Family | None, str]] = [
+        *[(family.title, family, "") for name, family in FAMILIES.items() if name in used],
+        *([("stands on, by what it uses", None, "uses")] if picture.uses else []),
+        *([("a setting or part, or several resources", None, "label")] if labels else []),
+        *([("under a key of the team", None, "own")] if any(card.encrypted == "own" for card in cards) else []),
+        *([("under a key of AWS", None, "aws")] if any(card.encrypted == "aws" for card in cards) else []),
     ]
-    items = []
-    for index, row in enumerate(rows):
-        left: float = MARGIN
-        for text, family, symbol in row:
-            top = drawing.height - MARGIN - LEGEND_HEIGHT + 24 + index * 24
-            items.append(_LegendItem(left, top, text, family, symbol))
-            left += 24 + text_width(text, 11) + 22
-    return items
+    legend = []
+    left: float = MARGIN
+    for text, family, symbol in items:
+        legend.append(_LegendItem(left, drawing.height - MARGIN - 10, text, family, symbol))
+        left += 24 + text_width(text, 11) + 20
+    return legend

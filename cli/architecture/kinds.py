@@ -32,6 +32,7 @@ FAMILIES: Mapping[str, Family] = {
     "records": Family("Records", "#2b7bb9", "M5 2h7l4 4v12H5zM12 2v4h4M8 10h5M8 13h5"),
     "keys": Family("Keys", "#b7791f", "M9.5 10a3.5 3.5 0 1 1-7 0 3.5 3.5 0 0 1 7 0zM9.5 10H18v3M14 10v3"),
     "identity": Family("Identity", "#c0392b", "M10 2l7 3v5c0 4-3 7-7 8-4-1-7-4-7-8V5zM7 10l2 2 4-4"),
+    "kubernetes": Family("Kubernetes", "#3263b5", "M10 2l7 3.5v7.5L10 18l-7-5V5.5zM10 6v8M6.5 8l7 4M13.5 8l-7 4"),
     "other": Family("Other", "#64748b", "M10 2l7 4v8l-7 4-7-4V6zM3 6l7 4 7-4M10 10v8"),
 }
 
@@ -54,6 +55,7 @@ class Kind:
     `part_of` is the input that names the resource it is a part of: such a resource is drawn as a small label on that
     one's card. `leads_to` is the input of such a part that names where it leads, which the label then says.
     `tells` gives what tells this one from its like, `encrypted` which key it is under: "own", "aws" or "".
+    `card`: important enough for a card of its own; the others are counted in their component.
     """
 
     title: str
@@ -62,6 +64,15 @@ class Kind:
     leads_to: str = ""
     tells: Callable[[Props], str] = lambda _: ""
     encrypted: Callable[[Props], str] = lambda _: ""
+    card: bool = False
+
+    @property
+    def many(self) -> str:
+        """The title in the plural, as it stands after a number."""
+        title = self.title
+        if title in ("way in", "way out"):
+            return title.replace("way", "ways")
+        return f"{title[:-1]}ies" if title.endswith("y") else f"{title}es" if title.endswith("s") else f"{title}s"
 
 
 def _text(props: Props, *names: str) -> str:
@@ -90,6 +101,18 @@ def _own_key(name: str) -> Callable[[Props], str]:
     return lambda props: "own" if props.get(name) else ""
 
 
+def _repository_key(props: Props) -> str:
+    settings = [one for one in _list(props, "encryptionConfigurations") if isinstance(one, Mapping)]
+    return "own" if any(one.get("kmsKey") for one in settings) else "aws"
+
+
+def _data_class(props: Props) -> str:
+    """What the provider's default tags say of the data."""
+    tags = props.get("tagsAll") or props.get("tags")
+    found = tags.get("data-class") if isinstance(tags, Mapping) else None
+    return f"{found} data" if isinstance(found, str) else _text(props, "bucket")
+
+
 def _queue_key(props: Props) -> str:
     return "own" if props.get("kmsMasterKeyId") else "aws" if props.get("sqsManagedSseEnabled") else ""
 
@@ -113,6 +136,16 @@ def _event(props: Props) -> str:
         return str(json.loads(props["eventPattern"])["detail-type"][0])
     except (KeyError, IndexError, TypeError, ValueError):
         return _text(props, "scheduleExpression", "description")
+
+
+def _image(props: Props) -> str:
+    """Of a workload's first container, without the registry."""
+    value: Any = props
+    for step in ("spec", "template", "spec", "containers"):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    first = value[0] if isinstance(value, list) and value else None
+    image = first.get("image") if isinstance(first, Mapping) else None
+    return image.rpartition("/")[2].partition("@")[0] if isinstance(image, str) else ""
 
 
 def _service(props: Props) -> str:
@@ -172,6 +205,11 @@ PART_TITLES: Mapping[str, Callable[[Props], str]] = {
 }
 
 KINDS: Mapping[str, Kind] = {
+    "kubernetes:apps/v1:DaemonSet": Kind("Daemon set", "kubernetes", tells=_image, card=True),
+    "kubernetes:apps/v1:Deployment": Kind("Deployment", "kubernetes", tells=_image, card=True),
+    "kubernetes:storage.k8s.io/v1:StorageClass": Kind(
+        "Storage class", "kubernetes", tells=_of("provisioner"), card=True
+    ),
     "aws:cloudwatch/eventRule:EventRule": Kind("Event rule", "messages", tells=_event),
     "aws:cloudwatch/eventTarget:EventTarget": Kind("target", "messages", part_of="rule", leads_to="arn"),
     "aws:cloudwatch/logGroup:LogGroup": Kind(
@@ -182,24 +220,36 @@ KINDS: Mapping[str, Kind] = {
     "aws:ec2/routeTable:RouteTable": Kind("Route table", "network"),
     "aws:ec2/routeTableAssociation:RouteTableAssociation": Kind("route table", "network", part_of="subnetId"),
     "aws:ec2/securityGroup:SecurityGroup": Kind("Security group", "network", tells=_of("description")),
-    "aws:ec2/subnet:Subnet": Kind("Subnet", "network", tells=_both("cidrBlock", "availabilityZone")),
-    "aws:ec2/vpc:Vpc": Kind("VPC", "network", tells=_of("cidrBlock")),
+    "aws:ec2/subnet:Subnet": Kind("Subnet", "network", tells=_both("cidrBlock", "availabilityZone"), card=True),
+    "aws:ec2/vpc:Vpc": Kind("VPC", "network", tells=_of("cidrBlock"), card=True),
     "aws:ec2/vpcEndpoint:VpcEndpoint": Kind("VPC endpoint", "network", tells=_service),
+    "aws:eks/accessEntry:AccessEntry": Kind("access entry", "identity"),
+    "aws:eks/accessPolicyAssociation:AccessPolicyAssociation": Kind("access policy", "identity"),
+    "aws:eks/addon:Addon": Kind("add-on", "compute"),
     "aws:eks/cluster:Cluster": Kind(
-        "EKS cluster", "compute", tells=_of("version"), encrypted=_own_key("encryptionConfig")
+        "EKS cluster", "compute", tells=_of("version"), encrypted=_own_key("encryptionConfig"), card=True
     ),
     "aws:eks/nodeGroup:NodeGroup": Kind("Node group", "compute", tells=_of("capacityType")),
+    "aws:fsx/dataRepositoryAssociation:DataRepositoryAssociation": Kind("S3 link", "storage"),
     "aws:fsx/lustreFileSystem:LustreFileSystem": Kind(
-        "Lustre", "storage", tells=_of("storageCapacity"), encrypted=_own_key("kmsKeyId")
+        "Lustre file system", "storage", tells=_of("deploymentType"), encrypted=_own_key("kmsKeyId"), card=True
     ),
     "aws:iam/instanceProfile:InstanceProfile": Kind("instance profile", "identity", part_of="role"),
     "aws:iam/policy:Policy": Kind("IAM policy", "identity", tells=_of("description", "name")),
     "aws:iam/role:Role": Kind("IAM role", "identity", tells=_of("description", "name")),
     "aws:iam/rolePolicy:RolePolicy": Kind("policy", "identity", part_of="role"),
     "aws:iam/rolePolicyAttachment:RolePolicyAttachment": Kind("attached policy", "identity", part_of="role"),
+    "aws:backup/vault:Vault": Kind("Backup vault", "storage", encrypted=_own_key("kmsKeyArn"), card=True),
+    "aws:codebuild/project:Project": Kind(
+        "Build project", "compute", tells=_of("description"), encrypted=_own_key("encryptionKey"), card=True
+    ),
+    "aws:ecr/lifecyclePolicy:LifecyclePolicy": Kind("lifecycle", "storage", part_of="repository"),
+    "aws:ecr/repository:Repository": Kind(
+        "Image repository", "storage", tells=_of("name"), encrypted=_repository_key, card=True
+    ),
     "aws:kms/alias:Alias": Kind("alias", "keys", part_of="targetKeyId"),
-    "aws:kms/key:Key": Kind("KMS key", "keys", tells=_of("description")),
-    "aws:s3/bucket:Bucket": Kind("S3 bucket", "storage", tells=_of("bucket")),
+    "aws:kms/key:Key": Kind("KMS key", "keys", tells=_of("description"), card=True),
+    "aws:s3/bucket:Bucket": Kind("S3 bucket", "storage", tells=_data_class, card=True),
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": Kind("lifecycle", "storage", part_of="bucket"),
     "aws:s3/bucketLogging:BucketLogging": Kind("access logs", "storage", part_of="bucket"),
     "aws:s3/bucketNotification:BucketNotification": Kind("notifications", "storage", part_of="bucket"),
@@ -210,9 +260,12 @@ KINDS: Mapping[str, Kind] = {
         "encryption", "storage", part_of="bucket", encrypted=_bucket_key
     ),
     "aws:s3/bucketVersioning:BucketVersioning": Kind("versioning", "storage", part_of="bucket"),
-    "aws:sqs/queue:Queue": Kind("SQS queue", "messages", tells=_of("name"), encrypted=_queue_key),
+    "aws:sqs/queue:Queue": Kind("SQS queue", "messages", tells=_of("name"), encrypted=_queue_key, card=True),
     "aws:sqs/queuePolicy:QueuePolicy": Kind("policy", "messages", part_of="queueUrl"),
     "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy": Kind("redrive", "messages", part_of="queueUrl"),
+    "aws:sns/topic:Topic": Kind("Topic", "messages", encrypted=_own_key("kmsMasterKeyId"), card=True),
+    "aws:sns/topicPolicy:TopicPolicy": Kind("policy", "messages", part_of="arn"),
+    "aws:sns/topicSubscription:TopicSubscription": Kind("subscription", "messages", part_of="topic"),
     "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": Kind("way out", "network", part_of="securityGroupId"),
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": Kind("way in", "network", part_of="securityGroupId"),
 }
@@ -223,11 +276,12 @@ def kind_of(resource_type: str) -> Kind:
     if resource_type in KINDS:
         return KINDS[resource_type]
     package, _, rest = resource_type.partition(":")
-    family = _MODULES.get(re.split("[/:]", rest, maxsplit=1)[0], "other") if package == "aws" else "other"
+    module = re.split("[/:]", rest, maxsplit=1)[0]
+    family = "kubernetes" if package == "kubernetes" else _MODULES.get(module, "other") if package == "aws" else "other"
     return Kind(spaced(resource_type.rpartition(":")[2]), family, tells=_of("cidrBlock", "name", "description"))
 
 
-_ACRONYMS = frozenset({"api", "ecr", "efa", "eks", "gpu", "iam", "kms", "s3", "sns", "sqs", "vpc"})
+_ACRONYMS = frozenset({"api", "cpu", "ecr", "efa", "eks", "gpu", "iam", "kms", "s3", "sns", "sqs", "vpc"})
 
 
 def spaced(name: str) -> str:

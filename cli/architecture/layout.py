@@ -1,39 +1,40 @@
-"""Where everything of a picture stands: boxes in columns by who uses whom, cards in them, arrows between them.
+"""Where everything of a picture stands: a band for each layer, the layers' components packed into it, cards in those.
 
 All lengths are in SVG user units, which a browser shows as CSS pixels.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-
-import networkx as nx
+from functools import partial
 
 from trainyard.cli.architecture.kinds import FAMILIES, Family
-from trainyard.cli.architecture.model import Card, Component, Part, Picture, Use
+from trainyard.cli.architecture.layers import LAYERS, Layer
+from trainyard.cli.architecture.model import Card, Component, Part, Picture
 
-MARGIN = 36
-HEADER_HEIGHT = 92
-LEGEND_HEIGHT = 64
-GUTTER = 140  # between columns of boxes: arrows and their labels
-ROW_GAP = 28
-CARD_WIDTH = 210  # at least
-CARD_GAP = 12
-BOX_PADDING = 14
-BOX_HEAD = 44
-CARD_PADDING = 12
-CARD_HEAD = 34
-LINE = 17
-CHIP_HEIGHT = 19
+MARGIN = 32
+HEADER_HEIGHT = 76
+LEGEND_HEIGHT = 46
+UNITS = 8
+UNIT = 208  # what a component of one card is wide
+GAP = 14
+BAND_PADDING = 16
+BAND_HEAD = 46
+BAND_GAP = 22
+BOX_PADDING = 12
+BOX_HEAD = 34
+FACT_LINE = 16
+CARD_GAP = 8
+CARD_PADDING = 10
+CARD_HEAD = 36
+LINE = 16
+CHIP_HEIGHT = 20
 CHIP_GAP = 5
-CHANNEL = 14  # between arrows that run side by side
-MOST_COLUMNS = 4
-MOST_EMPTY = 0.2  # part of a box's grid of cards
-WANTED_RATIO = 1.3  # width to height: a page's, so that it can be read at the width of one
+FOOT_LINE = 16
+WIDTH = UNITS * UNIT + (UNITS - 1) * GAP + 2 * BAND_PADDING
 
-_NARROW, _WIDE = set("iljtfr.,:;'|!()[]/- "), set("mwMW@%—→")
+_NARROW, _WIDE = set("iljtfr.,:;'|!()[]/- "), set("mwMW@%—→↔")
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
@@ -53,8 +54,23 @@ def fitted(text: str, width: float, size: float, bold: bool = False) -> str:
     return f"{text.rstrip()}…"
 
 
+def wrapped(text: str, width: float, size: float, most: int) -> list[str]:
+    """The text in at most that many lines, broken between words; the last one is cut where it has to be."""
+    lines: list[str] = []
+    rest = text.split(" ")
+    while rest and len(lines) < most - 1:
+        count = 1
+        while count < len(rest) and text_width(" ".join(rest[: count + 1]), size) <= width:
+            count += 1
+        lines.append(fitted(" ".join(rest[:count]), width, size))
+        rest = rest[count:]
+    return [*lines, fitted(" ".join(rest), width, size)] if rest else lines
+
+
 @dataclass
-class Chip:
+class Label:
+    """A small label with a tooltip."""
+
     x: float
     y: float
     width: float
@@ -72,148 +88,134 @@ class CardView:
     height: float
     name: str
     tells: str
-    chips: list[Chip]
+    labels: list[Label]
 
 
 @dataclass
 class Box:
+    """A component. Lines of text have their baseline at y."""
+
     component: Component
     colour: str
+    title: str
     x: float = 0
     y: float = 0
     width: float = 0
     height: float = 0
+    facts: list[tuple[float, float, str]] = field(default_factory=list)
     cards: list[CardView] = field(default_factory=list)
-    inner: list[Box] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+    foot: list[tuple[float, float, str]] = field(default_factory=list)
 
     @property
     def right(self) -> float:
         return self.x + self.width
 
     @property
-    def middle(self) -> float:
-        return self.y + self.height / 2
-
-    def everything(self) -> list[Box]:
-        return [self, *(box for inner in self.inner for box in inner.everything())]
+    def bottom(self) -> float:
+        return self.y + self.height
 
 
 @dataclass
-class Arrow:
-    """A line from the user to what it uses. `head` is the tip's point, `label` stands on the user's end."""
-
-    path: str
-    head: tuple[float, float]
-    points_left: bool
-    label: str
-    label_x: float
-    label_y: float
-    label_width: float
-    tooltip: str
+class Band:
+    layer: Layer
+    x: float
+    y: float
+    width: float
+    height: float
+    boxes: list[Box]
+    resources: int
 
 
 @dataclass
 class Drawing:
     width: float
     height: float
-    boxes: list[Box]
-    arrows: list[Arrow]
+    bands: list[Band]
 
 
 def arrange(picture: Picture) -> Drawing:
-    """Places everything. What is used stands left of what uses it; the number of card columns is chosen so that the
-    whole comes near the wanted ratio."""
-    columns = _columns(picture)
-    by_urn = {component.urn: component for component in picture.components}
-    choices = [range(1, min(MOST_COLUMNS, max(_weight(by_urn[urn]) for urn in column)) + 1) for column in columns]
-    best: tuple[float, list[list[Box]]] | None = None
-    for widths in itertools.product(*choices):
-        placed = [
-            _column([by_urn[urn] for urn in column], count) for column, count in zip(columns, widths, strict=True)
-        ]
-        width, height = _extent(placed)
-        misfit = abs(width / max(height, 1) - WANTED_RATIO) + width * height / 4e6
-        if best is None or misfit < best[0] - 1e-9:
-            best = (misfit, placed)
-    placed = best[1] if best else []
-    width, height = _extent(placed)
-    _align(placed, height)
-    boxes = {box.component.urn: box for column in placed for box in column}
-    arrows, lanes = _arrows(_shown_uses(picture), placed, boxes, MARGIN + HEADER_HEIGHT + height)
-    return Drawing(
-        width=max(width + 2 * MARGIN, 760),
-        height=height + HEADER_HEIGHT + LEGEND_HEIGHT + 2 * MARGIN + lanes,
-        boxes=[box for column in placed for box in column],
-        arrows=arrows,
-    )
+    """Places everything: the layers from top to bottom, each on those it stands on."""
+    titles = {component.urn: component.title for component in picture.components}
+    uses: dict[str, list[str]] = {}
+    for use in picture.uses:
+        if use.user in titles and use.used in titles:
+            uses.setdefault(use.user, []).append(titles[use.used])
+    bands: list[Band] = []
+    top: float = MARGIN + HEADER_HEIGHT
+    for key, layer in LAYERS.items():
+        components = [component for component in picture.components if component.layer == key]
+        if not components:
+            continue
+        boxes, height = _packed([partial(_box, one, uses=uses.get(one.urn, [])) for one in components])
+        for box in boxes:
+            _move(box, MARGIN + BAND_PADDING, top + BAND_HEAD)
+        whole = BAND_HEAD + height + BAND_PADDING
+        resources = sum(component.resources for component in components)
+        bands.append(Band(layer, MARGIN, top, WIDTH, whole, boxes, resources))
+        top += whole + BAND_GAP
+    return Drawing(WIDTH + 2 * MARGIN, top + LEGEND_HEIGHT, bands)
 
 
-def _uses_graph(picture: Picture) -> nx.DiGraph:
-    graph = nx.DiGraph()
-    graph.add_nodes_from(component.urn for component in picture.components)
-    graph.add_edges_from((use.user, use.used) for use in picture.uses)
-    return graph
+def _packed(makers: Sequence[Callable[[int], Box]]) -> tuple[list[Box], float]:
+    """Boxes beside and below each other without a hole that one of them would fill, and the height they need.
+
+    Each box can have several widths; those are taken with which the whole is lowest.
+    """
+    choices = [[make(units) for units in range(1, UNITS + 1)] for make in makers]
+    # The smallest width at which a box is not much taller than broad, to begin with.
+    chosen = [next((i for i, box in enumerate(row) if box.height <= 1.1 * box.width), UNITS - 1) for row in choices]
+    chosen = [min(index, _most_units(row[0].component) - 1) for index, row in zip(chosen, choices, strict=True)]
+    best = _placed([row[index] for row, index in zip(choices, chosen, strict=True)])
+    for _ in range(4):
+        before = best[0]
+        for position, row in enumerate(choices):
+            for index in range(_most_units(row[0].component)):
+                trial = [*chosen[:position], index, *chosen[position + 1 :]]
+                found = _placed([other[at] for other, at in zip(choices, trial, strict=True)])
+                if found[0] < best[0] - 0.5:
+                    best, chosen = found, trial
+        if best[0] == before:
+            break
+    boxes = [row[index] for row, index in zip(choices, chosen, strict=True)]
+    for index, (left, top) in enumerate(best[1]):
+        _move(boxes[index], left * (UNIT + GAP), top)
+    return boxes, best[0]
 
 
-def _columns(picture: Picture) -> list[list[str]]:
-    """Components by how long the longest chain of uses below them is; those that use each other stand together."""
-    graph = _uses_graph(picture)
-    groups = nx.condensation(graph)
-    depth: dict[int, int] = {}
-    for group in nx.topological_sort(groups.reverse(copy=False)):
-        depth[group] = 1 + max((depth[below] for below in groups.successors(group)), default=-1)
-    columns: list[list[str]] = [[] for _ in range(1 + max(depth.values(), default=-1))]
-    for group in sorted(groups, key=lambda one: min(_members(groups, one))):
-        columns[depth[group]] += sorted(_members(groups, group))
-    for index, column in enumerate(columns[1:], start=1):
-        place = {urn: position for position, urn in enumerate(columns[index - 1])}
-        users = {urn: [place[used] for used in graph.successors(urn) if used in place] for urn in column}
-        weight = {component.urn: _weight(component) for component in picture.components}
-        # Near what it uses; among equals those that are used further on, and then the largest, go first.
-        column.sort(key=lambda urn: (_mean(users[urn]), graph.in_degree(urn) > 0, -weight[urn], urn))
-    return columns
+def _most_units(component: Component) -> int:
+    """How wide a component could sensibly be."""
+    text = sum(len(fact) for fact in component.facts)
+    return max(1, min(UNITS // 2, max(len(component.cards), 2 if text > 90 else 1)))
 
 
-def _members(groups: nx.DiGraph, group: int) -> set[str]:
-    return groups.nodes[group]["members"]
+def _placed(boxes: Sequence[Box]) -> tuple[float, list[tuple[int, float]]]:
+    """The height of all, and each box's column and top: the tallest first, each as high as there is room."""
+    filled = [0.0] * UNITS
+    places: dict[int, tuple[int, float]] = {}
+    order = sorted(range(len(boxes)), key=lambda index: (-boxes[index].height * boxes[index].width, index))
+    for index in order:
+        units = round((boxes[index].width + GAP) / (UNIT + GAP))
+        tops = [(max(filled[left : left + units]), left) for left in range(UNITS - units + 1)]
+        top, left = min(tops)
+        places[index] = (left, top)
+        for column in range(left, left + units):
+            filled[column] = top + boxes[index].height + GAP
+    return max(filled) - GAP, [places[index] for index in range(len(boxes))]
 
 
-def _mean(numbers: Sequence[float]) -> float:
-    return sum(numbers) / len(numbers) if numbers else 0
-
-
-def _weight(component: Component) -> int:
-    """How many cards wide a component could sensibly be."""
-    return max([1, len(component.cards), *(_weight(inner) for inner in component.inner)])
-
-
-def _shown_uses(picture: Picture) -> list[Use]:
-    """The uses that others do not imply: who uses what uses the keys is seen to need the keys."""
-    graph = _uses_graph(picture)
-    if not nx.is_directed_acyclic_graph(graph):
-        return list(picture.uses)
-    kept = nx.transitive_reduction(graph)
-    return [use for use in picture.uses if kept.has_edge(use.user, use.used)]
-
-
-def _column(components: Sequence[Component], count: int) -> list[Box]:
-    """Boxes of equal width below each other, `count` cards wide at most."""
-    width = count * CARD_WIDTH + (count - 1) * CARD_GAP + 2 * BOX_PADDING
-    boxes = []
-    top = 0.0
-    for component in components:
-        box = _box(component, width, count)
-        _move(box, 0, top)
-        top += box.height + ROW_GAP
-        boxes.append(box)
-    return boxes
-
-
-def _box(component: Component, width: float, count: int) -> Box:
-    box = Box(component, _colour(component), width=width)
+def _box(component: Component, units: int, uses: Sequence[str]) -> Box:
+    width = units * UNIT + (units - 1) * GAP
     room = width - 2 * BOX_PADDING
+    count = text_width(f"{component.resources}", 11) + 8
+    box = Box(component, _colour(component), fitted(component.title, room - 12 - count, 14, bold=True), width=width)
     top: float = BOX_HEAD
-    columns = _even(len(component.cards), count)
+    for fact in component.facts:
+        for line in wrapped(fact, room, 11.5, most=6):
+            top += FACT_LINE
+            box.facts.append((BOX_PADDING, top - 4, line))
+    top += 6 if box.facts else 2
+    columns = max(1, min(units, len(component.cards)))
     card_width = (room - (columns - 1) * CARD_GAP) / columns
     for start in range(0, len(component.cards), columns):
         row = [_card(card, card_width) for card in component.cards[start : start + columns]]
@@ -222,164 +224,73 @@ def _box(component: Component, width: float, count: int) -> Box:
             _shift(view, BOX_PADDING + position * (card_width + CARD_GAP), top)
         box.cards += row
         top += row[0].height + CARD_GAP
-    for inner in component.inner:
-        nested = _box(inner, room, max(1, count))
-        _move(nested, BOX_PADDING, top)
-        box.inner.append(nested)
-        top += nested.height + CARD_GAP
-    box.height = top - CARD_GAP + BOX_PADDING
+    if component.counted:
+        box.labels, top = _labels(component.counted, room, BOX_PADDING, top)
+        top += 8
+    if uses:
+        for line in wrapped("on " + ", ".join(uses), room - 14, 11, most=3):
+            top += FOOT_LINE
+            box.foot.append((BOX_PADDING + 14, top - 5, line))
+    box.height = top + 6
     return box
-
-
-def _even(cards: int, most: int) -> int:
-    """How many cards go in a row: as many as may, if that leaves little of the last row empty."""
-    empty = {count: (-cards % count) / (cards + -cards % count or 1) for count in range(1, most + 1)}
-    return max(count for count in empty if empty[count] <= MOST_EMPTY)
 
 
 def _card(card: Card, width: float) -> CardView:
     room = width - 2 * CARD_PADDING
-    chips, height = _chips(card.parts, room, CARD_PADDING + CARD_HEAD + (LINE if card.tells else 0))
+    top = CARD_PADDING + CARD_HEAD + (LINE if card.tells else 0)
+    labels, bottom = _labels(sorted(card.parts, key=_part_order), room, CARD_PADDING, top - 2)
     return CardView(
         card=card,
         family=FAMILIES[card.kind.family],
         x=0,
         y=0,
         width=width,
-        height=height,
-        name=fitted(card.name, room - 38 - (18 if card.encrypted else 0), 13, bold=True),
+        height=(bottom if labels else top - 6) + CARD_PADDING,
+        name=fitted(card.name, room - 36 - (16 if card.encrypted else 0), 12.5, bold=True),
         tells=fitted(card.tells, room, 11),
-        chips=chips,
+        labels=labels,
     )
 
 
-def _chips(parts: Sequence[Part], room: float, top: float) -> tuple[list[Chip], float]:
-    """The labels of a card's parts in rows, and the height of the card with them."""
-    chips: list[Chip] = []
+def _part_order(part: Part) -> tuple[bool, str, str]:
+    return (part.title.startswith("→"), part.title.lower(), part.tooltip)
+
+
+def _labels(parts: Sequence[Part], room: float, x: float, top: float) -> tuple[list[Label], float]:
+    """Labels in rows, and where they end."""
+    labels: list[Label] = []
     left = 0.0
-    top += 4
-    for part in sorted(parts, key=lambda part: (part.title.startswith("→"), part.title.lower(), part.tooltip)):
-        text = fitted(part.title, room - 16, 10)
-        width = text_width(text, 10) + 15
+    for part in parts:
+        text = fitted(part.title, room - 14, 11)
+        width = min(room, text_width(text, 11) + 14)
         if left and left + width > room:
             left, top = 0, top + CHIP_HEIGHT + CHIP_GAP
-        chips.append(Chip(CARD_PADDING + left, top, width, text, part.tooltip))
+        labels.append(Label(x + left, top, width, text, part.tooltip))
         left += width + CHIP_GAP
-    return chips, top + (CHIP_HEIGHT if chips else -4) + CARD_PADDING
+    return labels, top + (CHIP_HEIGHT if labels else 0)
 
 
 def _colour(component: Component) -> str:
     """The colour of the family that most of the component's cards are of."""
-    families = [card.kind.family for card in component.all_cards()]
+    families = [card.kind.family for card in component.cards]
     return FAMILIES[max(sorted(set(families)), key=families.count, default="other")].colour
 
 
 def _shift(view: CardView, dx: float, dy: float) -> None:
     view.x, view.y = view.x + dx, view.y + dy
-    for chip in view.chips:
-        chip.x, chip.y = chip.x + dx, chip.y + dy
+    for label in view.labels:
+        label.x, label.y = label.x + dx, label.y + dy
 
 
 def _move(box: Box, dx: float, dy: float) -> None:
     box.x, box.y = box.x + dx, box.y + dy
     for view in box.cards:
         _shift(view, dx, dy)
-    for inner in box.inner:
-        _move(inner, dx, dy)
+    for label in box.labels:
+        label.x, label.y = label.x + dx, label.y + dy
+    box.facts = [(x + dx, y + dy, text) for x, y, text in box.facts]
+    box.foot = [(x + dx, y + dy, text) for x, y, text in box.foot]
 
 
-def _extent(columns: Sequence[Sequence[Box]]) -> tuple[float, float]:
-    width = sum(column[0].width for column in columns) + GUTTER * max(0, len(columns) - 1)
-    return width, max((_height(column) for column in columns), default=0)
-
-
-def _height(column: Sequence[Box]) -> float:
-    return sum(box.height for box in column) + ROW_GAP * (len(column) - 1)
-
-
-def _align(columns: Sequence[Sequence[Box]], height: float) -> None:
-    """Columns beside each other, each in the middle of the height."""
-    left: float = MARGIN
-    for column in columns:
-        top = MARGIN + HEADER_HEIGHT + (height - _height(column)) / 2
-        for box in column:
-            _move(box, left, top)
-        left += column[0].width + GUTTER
-
-
-def _arrows(
-    uses: Sequence[Use], columns: Sequence[Sequence[Box]], boxes: dict[str, Box], bottom: float
-) -> tuple[list[Arrow], float]:
-    """Lines with right angles. All that lead to one box share its port and a channel before it, like a tree; those that
-    pass over a column go below everything. Gives them and the height that they take below."""
-    column_of = {box.component.urn: index for index, column in enumerate(columns) for box in column}
-    ports = _ports(uses, boxes)
-    channels: dict[tuple[int, str], float] = {}
-    arrows: list[Arrow] = []
-    lane = 0.0
-    for use in uses:
-        user, used = boxes[use.user], boxes[use.used]
-        start_y, end_y = ports[use.user, use.used], used.middle
-        here, there = column_of[use.user], column_of[use.used]
-        # Between columns of one pass, the channel lies in the gutter right of what is used.
-        gutter = there if here > there else here - 1
-        key = (gutter, use.used)
-        if key not in channels:
-            taken = sum(1 for other, _ in channels if other == gutter)
-            edge = columns[gutter][0].right if gutter >= 0 else MARGIN / 4
-            channels[key] = edge + 24 + CHANNEL * taken
-        channel = channels[key]
-        if here == there:
-            corners = [(user.x, start_y), (channel, start_y), (channel, end_y), (used.x, end_y)]
-        elif here - there == 1:
-            corners = [(user.x, start_y), (channel, start_y), (channel, end_y), (used.right, end_y)]
-        else:
-            lane += CHANNEL
-            before, low = user.x - 20, bottom + lane
-            corners = [(user.x, start_y), (before, start_y), (before, low), (channel, low)]
-            corners += [(channel, end_y), (used.right, end_y)]
-        room = user.x - channel - 22 if here != there else 0
-        label = fitted(use.what, max(room, 60), 10.5)
-        width = text_width(label, 10.5) + 16
-        arrows.append(
-            Arrow(
-                path=_rounded(corners),
-                head=corners[-1],
-                points_left=here != there,
-                label=label,
-                label_x=user.x - 8 - width if here != there else channel - width / 2,
-                label_y=start_y,
-                label_width=width,
-                tooltip=f"{user.component.title} uses {use.what} of {used.component.title}",
-            )
-        )
-    return arrows, lane
-
-
-def _ports(uses: Sequence[Use], boxes: dict[str, Box]) -> dict[tuple[str, str], float]:
-    """Where each line leaves its user: spread over the side, in the order of where they lead, straight if it can be."""
-    ports = {}
-    for user, group in itertools.groupby(sorted(uses, key=lambda use: use.user), key=lambda use: use.user):
-        box = boxes[user]
-        ends = sorted(group, key=lambda use: boxes[use.used].middle)
-        step = box.height / (len(ends) + 1)
-        for position, use in enumerate(ends, start=1):
-            ports[use.user, use.used] = box.y + step * position
-        if len(ends) == 1 and box.y + 24 <= boxes[ends[0].used].middle <= box.y + box.height - 24:
-            ports[user, ends[0].used] = boxes[ends[0].used].middle
-    return ports
-
-
-def _rounded(corners: Sequence[tuple[float, float]], radius: float = 10) -> str:
-    """A line through right-angled corners, rounded where there is room for it."""
-    path = [f"M{corners[0][0]:.1f} {corners[0][1]:.1f}"]
-    for (ax, ay), (bx, by), (cx, cy) in zip(corners, corners[1:], corners[2:], strict=False):
-        bend = min(radius, (abs(ax - bx) + abs(ay - by)) / 2, (abs(cx - bx) + abs(cy - by)) / 2)
-        path.append(f"L{bx + _sign(ax - bx) * bend:.1f} {by + _sign(ay - by) * bend:.1f}")
-        path.append(f"Q{bx:.1f} {by:.1f} {bx + _sign(cx - bx) * bend:.1f} {by + _sign(cy - by) * bend:.1f}")
-    path.append(f"L{corners[-1][0]:.1f} {corners[-1][1]:.1f}")
-    return " ".join(path)
-
-
-def _sign(number: float) -> int:
-    return (number > 0) - (number < 0)
+def all_cards(drawing: Drawing) -> Iterator[CardView]:
+    return (view for band in drawing.bands for box in band.boxes for view in box.cards)

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from trainyard.cli.architecture.facts import facts
 from trainyard.cli.architecture.kinds import FAMILIES, PART_TITLES, Kind, kind_of, spaced
+from trainyard.cli.architecture.layers import LAYER_OF, TITLE_OF
+
+MOST_CARDS_OF_A_KIND = 6
 
 
 class NotAnExportError(ValueError):
@@ -17,7 +21,7 @@ class NotAnExportError(ValueError):
 
 @dataclass(frozen=True)
 class Part:
-    """A resource that is drawn as a label on another's card."""
+    """What is drawn as a label: a resource on another's card, or several of one kind in their component."""
 
     title: str
     tooltip: str
@@ -39,15 +43,16 @@ class Card:
 
 @dataclass
 class Component:
-    """A component with its cards and the components inside it."""
+    """What one component of the program's top level has deployed, with all that is inside it."""
 
     urn: str
     title: str
+    layer: str
+    facts: Sequence[str]
+    resources: int
     cards: list[Card] = field(default_factory=list)
-    inner: list[Component] = field(default_factory=list)
-
-    def all_cards(self) -> list[Card]:
-        return [*self.cards, *(card for component in self.inner for card in component.all_cards())]
+    counted: list[Part] = field(default_factory=list)
+    """Resources of lesser weight, by kind: `4 network policies`."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,17 @@ class Picture:
 Raw = Mapping[str, Any]
 
 
-def read(export: Mapping[str, Any]) -> Picture:
-    """The picture of an exported state. Raises NotAnExportError where `export` is none."""
-    deployment = export.get("deployment") if isinstance(export, Mapping) else None
-    if not isinstance(deployment, Mapping) or not isinstance(deployment.get("resources"), list):
-        raise NotAnExportError("there is no deployment.resources in it; `pulumi stack export` makes such a file")
-    alive: list[Raw] = [raw for raw in deployment["resources"] if not raw.get("delete")]
+def read(*exports: Mapping[str, Any]) -> Picture:
+    """The picture of exported states: one, or those of an environment's layers together.
+
+    Raises NotAnExportError where one of them is none.
+    """
+    alive: list[Raw] = []
+    for export in exports:
+        deployment = export.get("deployment") if isinstance(export, Mapping) else None
+        if not isinstance(deployment, Mapping) or not isinstance(deployment.get("resources"), list):
+            raise NotAnExportError("there is no deployment.resources in it; `pulumi stack export` makes such a file")
+        alive += [raw for raw in deployment["resources"] if not raw.get("delete")]
     return _Reader(alive).picture()
 
 
@@ -96,30 +106,52 @@ class _Reader:
         self.region = self._region()
 
     def picture(self) -> Picture:
-        components: dict[str, Component] = {}
-        cards: dict[str, Card] = {}
+        members: dict[str, list[Raw]] = {}
         for raw in self.drawn:
-            if self.hosts[raw["urn"]] is None:
-                cards[raw["urn"]] = self._card(raw)
-                self._component(raw, components).cards.append(cards[raw["urn"]])
-        for raw in self.drawn:
-            host = self._outermost_host(raw["urn"])
-            if host != raw["urn"]:
-                self._attach(raw, cards[host])
-        for component in components.values():
-            self._lift_single_cards(component)
-            component.cards.sort(key=_card_order)
-            component.inner.sort(key=lambda inner: (inner.title, inner.urn))
-        top = [component for urn, component in components.items() if self._parent_component(urn) is None]
+            members.setdefault(self._top_component(raw["urn"]), []).append(raw)
+        components = [self._component(urn, raws) for urn, raws in members.items()]
         project, stack = _project_and_stack(self.raws)
         return Picture(
             project=project,
             stack=stack,
             region=self.region,
-            components=sorted(top, key=lambda component: (component.title, component.urn)),
+            components=sorted(components, key=lambda component: (component.title, component.urn)),
             uses=self._uses(),
             resources=len(self.drawn),
         )
+
+    def _component(self, urn: str, raws: Sequence[Raw]) -> Component:
+        owner = self.by_urn.get(urn)
+        type_ = owner["type"] if owner else ""
+        component = Component(
+            urn=urn,
+            title=self._title(owner) if owner else "Not in a component",
+            layer=LAYER_OF.get(type_, ""),
+            facts=facts(type_, [(raw["type"], _props(raw)) for raw in raws]),
+            resources=len(raws),
+        )
+        wholes = [raw for raw in raws if self.hosts[raw["urn"]] is None]
+        kinds = Counter(raw["type"] for raw in wholes)
+        cards: dict[str, Card] = {}
+        counted: dict[str, list[Raw]] = {}
+        for raw in wholes:
+            important = kind_of(raw["type"]).card or not component.layer
+            if important and kinds[raw["type"]] <= MOST_CARDS_OF_A_KIND:
+                cards[raw["urn"]] = self._card(raw)
+            else:
+                counted.setdefault(raw["type"], []).append(raw)
+        for raw in raws:
+            host = self._outermost_host(raw["urn"])
+            if host in cards and host != raw["urn"]:
+                self._attach(raw, cards[host])
+            elif host not in cards and host != raw["urn"]:
+                counted.setdefault(raw["type"], []).append(raw)
+        component.cards = sorted(cards.values(), key=_card_order)
+        component.counted = sorted(
+            (_counted(type_, alike) for type_, alike in counted.items()),
+            key=lambda part: part.title.lstrip("0123456789 "),
+        )
+        return component
 
     def _card(self, raw: Raw) -> Card:
         kind, props = kind_of(raw["type"]), _props(raw)
@@ -128,7 +160,7 @@ class _Reader:
         return Card(
             urn=raw["urn"],
             kind=kind,
-            name=self._short_name(raw),
+            name=self._card_name(raw),
             tells=" ".join(kind.tells(props).split()),
             tooltip=_tooltip(raw),
             encrypted=kind.encrypted(props),
@@ -144,38 +176,10 @@ class _Reader:
         card.parts.append(Part(title, _tooltip(raw)))
         card.encrypted = card.encrypted or kind.encrypted(props)
 
-    def _component(self, raw: Raw, components: dict[str, Component]) -> Component:
-        """The component that holds a resource, made with those around it where it is not there yet."""
-        urn = self._parent_component(raw["urn"]) or ""
-        if urn in components:
-            return components[urn]
-        owner = self.by_urn.get(urn)
-        if owner is None:
-            components[urn] = Component(urn, "Not in a component")
-            return components[urn]
-        components[urn] = Component(urn, self._title(owner))
-        if self._parent_component(urn):
-            self._component(owner, components).inner.append(components[urn])
-        return components[urn]
-
-    def _lift_single_cards(self, component: Component) -> None:
-        """A component inside another that comes to one card is drawn as that card, under its own name."""
-        for inner in [inner for inner in component.inner if len(inner.cards) == 1 and not inner.inner]:
-            component.inner.remove(inner)
-            (card,) = inner.cards
-            card.name = self._short_name(self.by_urn[inner.urn])
-            component.cards.append(card)
-
     def _title(self, component: Raw) -> str:
-        """What kind of component it is, and its own name where its like stand beside it."""
-        title = spaced(component["type"].rpartition(":")[2])
-        around = self._parent_component(component["urn"])
-        likes = [
-            raw
-            for raw in self.raws
-            if raw["type"] == component["type"] and self._parent_component(raw["urn"]) == around
-        ]
-        return title if len(likes) == 1 else f"{title} {self._short_name(component)}".strip()
+        """What kind of component it is, and its own name where that says more than the environment's."""
+        title = TITLE_OF.get(component["type"]) or spaced(component["type"].rpartition(":")[2])
+        return f"{title} {self._short_name(component)}".strip()
 
     def _parent_component(self, urn: str) -> str | None:
         parent = self.by_urn.get(self.by_urn[urn].get("parent", ""))
@@ -207,9 +211,23 @@ class _Reader:
             urn = host
         return urn
 
+    def _card_name(self, raw: Raw) -> str:
+        """Its own, or that of the component inside another that has no further card."""
+        return self._inner_name(raw) or _name(raw["urn"])
+
+    def _inner_name(self, raw: Raw) -> str:
+        around = self._parent_component(raw["urn"])
+        if around is None or around == self._top_component(raw["urn"]):
+            return self._short_name(raw)
+        beside = [one for one in self.drawn if self._parent_component(one["urn"]) == around]
+        alike = [one for one in beside if self.hosts[one["urn"]] is None and kind_of(one["type"]).card]
+        return self._short_name(self.by_urn[around] if len(alike) == 1 else raw)
+
     def _short_name(self, raw: Raw) -> str:
         """The logical name without what the names of the components around it, or all names, begin with."""
         name, around = _name(raw["urn"]), self._parent_component(raw["urn"])
+        if name == self.common_prefix:
+            return ""
         prefixes = {self.common_prefix}
         while around:
             prefixes.add(_name(around))
@@ -235,6 +253,14 @@ class _Reader:
         stacks = [_props(raw).get("region") for raw in self.raws if raw["type"] == "pulumi:pulumi:Stack"]
         providers = [_props(raw).get("region") for raw in self.raws if raw["type"] == "pulumi:providers:aws"]
         return next((region for region in (*stacks, *providers) if isinstance(region, str) and region), "")
+
+
+def _counted(type_: str, alike: Sequence[Raw]) -> Part:
+    """`4 network policies`, with each of them in the tooltip."""
+    kind = kind_of(type_)
+    title = kind.title if kind.title.isupper() or kind.title[:2].isupper() else kind.title[:1].lower() + kind.title[1:]
+    many = kind.many if title == kind.title else kind.many[:1].lower() + kind.many[1:]
+    return Part(title if len(alike) == 1 else f"{len(alike)} {many}", "\n\n".join(map(_tooltip, alike)))
 
 
 def _is_machinery(resource_type: str) -> bool:
@@ -267,8 +293,10 @@ def _common_prefix(names: Sequence[str]) -> str:
 
 
 def _project_and_stack(raws: Sequence[Raw]) -> tuple[str, str]:
-    head = raws[0]["urn"].split("::") if raws else []
-    return (head[1], head[0].rpartition(":")[2]) if len(head) > 1 else ("", "")
+    """Of several stacks, an environment's layers, what their names begin with."""
+    heads = [raw["urn"].split("::") for raw in raws]
+    stacks = sorted({head[0].rpartition(":")[2] for head in heads if len(head) > 1})
+    return (heads[0][1], _common_prefix(stacks) or stacks[0]) if stacks else ("", "")
 
 
 def _tooltip(raw: Raw) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainyard.cli import environments
-from trainyard.cli.progress import console, table
+from trainyard.cli import environments, output
+from trainyard.cli.progress import console
 
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+if TYPE_CHECKING:
+    from trainyard.cli.bootstrap.steps import Done
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 def bootstrap(
@@ -25,7 +27,7 @@ def bootstrap(
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON; takes --yes.")] = False,
 ) -> None:
     """Make the state's bucket and key and, for a repository, the roles of its pipeline. Safe to run again."""
-    from trainyard.cli.aws_session import account, told
+    from trainyard.cli.aws_session import AccountError, RefusedByAwsError, account, region_is_off, told
     from trainyard.cli.bootstrap import steps
     from trainyard.local.paths import require_checkout
 
@@ -34,23 +36,37 @@ def bootstrap(
     if json_output and not yes:
         raise typer.BadParameter("--json does not ask, so it takes --yes", param_hint="--json")
     file = environments.environment_file(environment, require_checkout())
-    settings = environments.parse(environment, environments.read_values(file), str(file))
-    plan = steps.Plan(account(settings.region, settings.account_id), environment, settings.tags, repository)
-    console.print(f"account {plan.account.id} as {plan.account.caller_arn}, region {settings.region}", markup=False)
+    _, settings = environments.read(environment, file)
+    found = account(settings.region, settings.account_id)
+    if not found.region_answers:
+        raise AccountError(f"{found.region} takes no credentials of account {found.id}: {region_is_off(found.region)}")
+    plan = steps.Plan(found, settings.environment, settings.tags, repository)
+    console.print(f"account {found.id} as {found.caller_arn}, region {found.region}", markup=False)
     if not yes:
-        typer.confirm(f"Make the bucket {plan.bucket}, its key and the pipeline's roles there?", abort=True)
+        typer.confirm(f"Make the bucket {plan.bucket}, its key and the pipeline's roles there?", abort=True, err=True)
 
-    with told():
-        done = steps.run(
-            plan, lambda one: console.print(f"{'made  ' if one.made else 'stands'}  {one.what}: {one.id}", markup=False)
-        )
+    try:
+        with told():
+            done = steps.run(plan, _tell)
+    except RefusedByAwsError as refused:
+        raise RefusedByAwsError(f"{refused}\nWhat stands is kept: run the command again to go on from there.") from None
     key = next(one.id for one in done if "key" in one.what)
     login = f"pulumi login 's3://{plan.bucket}?region={settings.region}&awssdk=v2'"
-    init = f"pulumi stack init {environment} --secrets-provider 'awskms:///{key}?region={settings.region}'"
+    provider = f"--secrets-provider 'awskms:///{key}?region={settings.region}'"
+    stacks = [f"{environment}-{layer}" for layer in settings.stack_layers] or [environment]
+    init = " && ".join(f"pulumi stack init {stack} {provider}" for stack in stacks)
     if json_output:
-        print(json.dumps({"made": [asdict(one) for one in done], "login": login, "stack_init": init}))
+        output.tell({"made": [asdict(one) for one in done], "login": login, "stack_init": init})
         return
     rows = [("log in", login), ("make the stack", init), ("check the account", f"trainyard doctor {environment}")]
     if repository is None:
         rows.append(("a pipeline's roles", f"trainyard bootstrap {environment} --repository OWNER/NAME"))
-    console.print(table("next", rows))
+    console.print("next:", style="bold")
+    for what, command in rows:
+        console.print(f"  {command}    # {what}", markup=False, soft_wrap=True)  # whole, to be copied
+
+
+def _tell(one: Done) -> None:
+    how = "made  " if one.made else "mended" if one.repaired else "stands"
+    what = f" ({', '.join(one.repaired)})" if one.repaired else ""
+    console.print(f"{how}  {one.what}: {one.id}{what}", markup=False, soft_wrap=True)

@@ -143,6 +143,17 @@ def deploy_policy(partition: str, account_id: str, region: str, bucket: str, key
             "Resource": roles,
         },
         {
+            # FSx writes its access to a linked bucket into its own role, in the name of who makes the link; without
+            # this it falls back to changing the bucket's policy. Source: FSx for Lustre user guide, "Using
+            # service-linked roles", AWSServiceRoleForFSxS3Access_fs-*.
+            "Sid": "LustreLinks",
+            "Effect": "Allow",
+            "Action": ["iam:AttachRolePolicy", "iam:CreateServiceLinkedRole", "iam:PutRolePolicy"],
+            "Resource": (
+                f"arn:{partition}:iam::{account_id}:role/aws-service-role/s3.data-source.lustre.fsx.amazonaws.com/*"
+            ),
+        },
+        {
             "Sid": "PassPlatformRoles",
             "Effect": "Allow",
             "Action": "iam:PassRole",

@@ -1,5 +1,5 @@
-"""What `trainyard bootstrap` makes, step by step. Every step looks first and may be run again: it repairs its own
-settings, leaves what is right, and never deletes."""
+"""What `trainyard bootstrap` makes, step by step. Every step looks first and may be run again: it goes on where the
+last run was broken off, repairs its own settings, leaves what is right untouched, and never deletes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from trainyard.cli.aws_session import Account
-from trainyard.cli.bootstrap import documents
-
-STATE_VERSIONS_KEPT_DAYS = 90
+from trainyard.cli.aws_session import Account, AccountError
+from trainyard.cli.bootstrap import bucket, documents
+from trainyard.cli.bootstrap.settling import Setting, always, or_none, settle
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,9 @@ class Done:
     what: str
     id: str
     made: bool
-    """False where it stood before; its settings were made right all the same."""
+    """False where it stood before."""
+    repaired: tuple[str, ...] = ()
+    """Names of its settings that were not as they should be, where it stood before."""
 
 
 Tell = Callable[[Done], None]
@@ -75,79 +74,72 @@ def run(plan: Plan, tell: Tell) -> list[Done]:
 
 
 def state_key(plan: Plan) -> Done:
-    """The key of the state and of the secrets in it."""
+    """The key of the state and of the secrets in it. Raises `AccountError` where one stands that cannot be used."""
     kms = plan.account.client("kms")
-    found = _or_none(lambda: kms.describe_key(KeyId=plan.key_alias)["KeyMetadata"], "NotFoundException")
-    if found is not None:
-        kms.enable_key_rotation(KeyId=found["KeyId"])
-        return Done("key of the state", found["Arn"], made=False)
-    made = kms.create_key(
-        Description=f"Pulumi state of {plan.name}, and the secrets in it",
-        Policy=json.dumps(documents.key_policy(plan.account.partition, plan.account.id)),
-        Tags=[{"TagKey": key, "TagValue": value} for key, value in plan.tags.items()],
-    )["KeyMetadata"]
-    kms.enable_key_rotation(KeyId=made["KeyId"])
-    kms.create_alias(AliasName=plan.key_alias, TargetKeyId=made["KeyId"])
-    return Done("key of the state", made["Arn"], made=True)
+    found = or_none(lambda: kms.describe_key(KeyId=plan.key_alias)["KeyMetadata"], "NotFoundException")
+    named = found is not None
+    found = found or _nameless_key(plan, kms)
+    if found is not None and found["KeyState"] != "Enabled":
+        raise AccountError(
+            f"the key {found['Arn']} ({plan.key_alias}) is {found['KeyState']}, and a state under it cannot be read: "
+            "`aws kms cancel-key-deletion` and `aws kms enable-key` bring it back"
+        )
+    made = found is None
+    if found is None:
+        found = kms.create_key(
+            Description=_description(plan),
+            Policy=json.dumps(documents.key_policy(plan.account.partition, plan.account.id)),
+            Tags=[{"TagKey": key, "TagValue": value} for key, value in plan.tags.items()],
+        )["KeyMetadata"]
+    if not named:
+        kms.create_alias(AliasName=plan.key_alias, TargetKeyId=found["KeyId"])
+    rotation = Setting(
+        "rotation",
+        lambda: kms.get_key_rotation_status(KeyId=found["KeyId"])["KeyRotationEnabled"],
+        always(True),
+        lambda _: kms.enable_key_rotation(KeyId=found["KeyId"]),
+    )
+    return _done("key of the state", found["Arn"], made, settle([rotation]))
+
+
+def _description(plan: Plan) -> str:
+    return f"Pulumi state of {plan.name}, and the secrets in it"
+
+
+def _nameless_key(plan: Plan, kms: Any) -> dict[str, Any] | None:
+    """The key that a run made which was broken off before it gave the key its name."""
+    for page in kms.get_paginator("list_keys").paginate():
+        for one in page["Keys"]:
+            found = or_none(
+                lambda key=one: kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"], "AccessDeniedException"
+            )
+            if found is None or found.get("Description") != _description(plan) or found["KeyState"] != "Enabled":
+                continue
+            if not kms.list_aliases(KeyId=found["KeyId"])["Aliases"]:
+                return found
+    return None
 
 
 def state_bucket(plan: Plan, key_arn: str) -> Done:
     """The bucket of the state, in the environment's own region: a state holds what the data is called and where."""
-    s3, bucket = plan.account.client("s3"), plan.bucket
-    owner = {"ExpectedBucketOwner": plan.account.id}
-    made = _or_none(lambda: s3.head_bucket(Bucket=bucket, **owner), "404", "NoSuchBucket") is None
-    if made:
-        where: dict[str, Any] = {"CreateBucketConfiguration": {"LocationConstraint": plan.account.region}}
-        s3.create_bucket(Bucket=bucket, **({} if plan.account.region == "us-east-1" else where))
-    s3.put_public_access_block(
-        Bucket=bucket,
-        PublicAccessBlockConfiguration=dict.fromkeys(
-            ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
-        ),
-        **owner,
-    )
-    s3.put_bucket_ownership_controls(
-        Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}, **owner
-    )
-    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}, **owner)
-    rule = {
-        "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key_arn},
-        "BucketKeyEnabled": True,
-    }
-    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]}, **owner)
-    policy = documents.bucket_policy(plan.account.partition, bucket)
-    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy), **owner)
-    s3.put_bucket_lifecycle_configuration(
-        Bucket=bucket,
-        LifecycleConfiguration={
-            "Rules": [
-                {
-                    "ID": "old-states",
-                    "Status": "Enabled",
-                    "Filter": {"Prefix": ""},
-                    "NoncurrentVersionExpiration": {"NoncurrentDays": STATE_VERSIONS_KEPT_DAYS},
-                    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
-                }
-            ]
-        },
-        **owner,
-    )
-    tags = [{"Key": key, "Value": value} for key, value in plan.tags.items()]
-    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": tags}, **owner)
-    return Done("bucket of the state", bucket, made)
+    s3 = plan.account.client("s3")
+    made = bucket.ensure(s3, plan.account, plan.bucket)
+    repaired = settle(bucket.settings(s3, plan.account, plan.bucket, key_arn, plan.tags))
+    return _done("bucket of the state", plan.bucket, made, repaired)
 
 
 def identity_provider(plan: Plan) -> Done:
     """GitHub as an identity provider: one per account, shared by its environments."""
     iam = plan.account.client("iam")
     arn = plan.provider_arn
-    found = _or_none(lambda: iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn), "NoSuchEntity")
+    found = or_none(lambda: iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn), "NoSuchEntity")
     if found is None:
         iam.create_open_id_connect_provider(
             Url=f"https://{documents.OIDC_HOST}", ClientIDList=[documents.OIDC_AUDIENCE]
         )
     elif documents.OIDC_AUDIENCE not in found["ClientIDList"]:
         iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID=documents.OIDC_AUDIENCE)
+        return Done("identity provider", arn, made=False, repaired=("audience",))
     return Done("identity provider", arn, made=found is None)
 
 
@@ -175,29 +167,47 @@ def ci_roles(plan: Plan, key_arn: str) -> list[Done]:
 
 def _role(plan: Plan, name: str, subject: str, managed_policy: str, policy: documents.Document) -> Done:
     iam = plan.account.client("iam")
-    trust = json.dumps(documents.trust(plan.provider_arn, subject))
-    found = _or_none(lambda: iam.get_role(RoleName=name)["Role"], "NoSuchEntity")
+    trust = documents.trust(plan.provider_arn, subject)
+    found = or_none(lambda: iam.get_role(RoleName=name)["Role"], "NoSuchEntity")
+    made = found is None
     if found is None:
         found = iam.create_role(
             RoleName=name,
             Description=f"Pipeline of {plan.name}: {subject}",
-            AssumeRolePolicyDocument=trust,
+            AssumeRolePolicyDocument=json.dumps(trust),
             MaxSessionDuration=2 * 3600,  # an update that makes a cluster and a file system takes most of an hour
             Tags=[{"Key": key, "Value": value} for key, value in plan.tags.items()],
         )["Role"]
-        made = True
-    else:
-        iam.update_assume_role_policy(RoleName=name, PolicyDocument=trust)
-        made = False
-    iam.attach_role_policy(RoleName=name, PolicyArn=managed_policy)
-    iam.put_role_policy(RoleName=name, PolicyName="trainyard", PolicyDocument=json.dumps(policy))
-    return Done("role of the pipeline", found["Arn"], made)
+
+    def attached() -> list[str]:
+        pages = iam.get_paginator("list_attached_role_policies").paginate(RoleName=name)
+        return [one["PolicyArn"] for page in pages for one in page["AttachedPolicies"]]
+
+    settings = (
+        Setting(
+            "trust",
+            lambda: found["AssumeRolePolicyDocument"],
+            lambda _: trust,  # exactly: a trust that says more lets others in
+            lambda _: iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(trust)),
+        ),
+        Setting(
+            "managed policy",
+            lambda: managed_policy in attached(),
+            always(True),
+            lambda _: iam.attach_role_policy(RoleName=name, PolicyArn=managed_policy),
+        ),
+        Setting(
+            "own policy",
+            lambda: (
+                (answer := or_none(lambda: iam.get_role_policy(RoleName=name, PolicyName="trainyard"), "NoSuchEntity"))
+                and answer["PolicyDocument"]
+            ),
+            lambda _: policy,
+            lambda _: iam.put_role_policy(RoleName=name, PolicyName="trainyard", PolicyDocument=json.dumps(policy)),
+        ),
+    )
+    return _done("role of the pipeline", found["Arn"], made, settle(settings))
 
 
-def _or_none(ask: Callable[[], Any], *absent: str) -> Any:
-    try:
-        return ask()
-    except ClientError as refused:
-        if refused.response["Error"]["Code"] in absent:
-            return None
-        raise
+def _done(what: str, identity: str, made: bool, written: tuple[str, ...]) -> Done:
+    return Done(what, identity, made, () if made else written)

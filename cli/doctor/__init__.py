@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from trainyard.cli import environments
+from trainyard.cli import environments, output
 from trainyard.cli.progress import console, step
 
 if TYPE_CHECKING:
@@ -37,10 +36,13 @@ def doctor(
     from trainyard.local.paths import require_checkout
 
     file = environments.environment_file(environment, require_checkout())
-    settings = environments.parse(environment, environments.read_values(file), str(file))
+    _, settings = environments.read(environment, file)
     found = account(settings.region, settings.account_id)
     findings: list[Finding] = []
-    for title, check in _checks().items():
+    checks = _checks()
+    if not found.region_answers:
+        checks = {"region": checks["region"], "the region's own": _unanswered}
+    for title, check in checks.items():
         with step(title):
             try:
                 with told():
@@ -52,14 +54,22 @@ def doctor(
     failed = [one for one in findings if one.verdict is Verdict.FAILED]
     if json_output:
         told_of = {"account": found.id, "caller": found.caller_arn, "region": found.region, "environment": environment}
-        print(json.dumps({**told_of, "findings": [asdict(one) for one in findings]}))
+        output.tell({**told_of, "findings": [asdict(one) for one in findings]})
     else:
         _show(found, findings)
     raise typer.Exit(1 if failed else 0)
 
 
+def _unanswered(account: Account, settings: Settings) -> Iterator[Finding]:
+    from trainyard.cli.aws_session import region_is_off
+    from trainyard.cli.doctor.finding import Finding, Verdict
+
+    said = "takes no credentials of this account, so nothing else was looked at"
+    yield Finding("region", account.region, Verdict.FAILED, said, region_is_off(settings.region))
+
+
 def _checks() -> dict[str, Callable[[Account, Settings], Iterator[Finding]]]:
-    from trainyard.cli.doctor import capacity, identity, quotas
+    from trainyard.cli.doctor import capacity, identity, quotas, services
 
     return {
         "region": identity.region,
@@ -67,6 +77,8 @@ def _checks() -> dict[str, Callable[[Account, Settings], Iterator[Finding]]]:
         "instance types": capacity.offerings,
         "EFA interfaces": capacity.efa,
         "reservations": capacity.reservations,
+        "add-on builds": services.addons,
+        "endpoint services": services.endpoints,
         "quotas": quotas.check,
         "service-linked roles": identity.service_linked_roles,
         "people's roles": identity.people,

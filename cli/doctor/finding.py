@@ -8,6 +8,8 @@ from enum import StrEnum
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
+from trainyard.cli.aws_session import NO_CREDENTIALS, REFUSED_CREDENTIALS, WRONG_CLOCK
+
 NO_ANSWER = (ClientError, BotoCoreError, ResponseParserError)
 """What a call that gave no answer raises."""
 
@@ -34,7 +36,13 @@ class Finding:
 
 
 def reason(refused: Exception) -> str:
-    """Why a call gave no answer, in a word where AWS has one."""
+    """Why a call gave no answer, in a word where AWS has one. Credentials that AWS does not take are no answer to any
+    call, so their refusal is raised again."""
     if isinstance(refused, ClientError):
-        return refused.response["Error"]["Code"]
+        code = refused.response["Error"]["Code"]
+        if code in (*REFUSED_CREDENTIALS, *WRONG_CLOCK):
+            raise refused
+        return code
+    if isinstance(refused, NO_CREDENTIALS):
+        raise refused
     return "no answer that can be read" if isinstance(refused, ResponseParserError) else str(refused)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from botocore.exceptions import ClientError
 
-from trainyard.cli.aws_session import Account
+from trainyard.cli.aws_session import Account, region_is_off
 from trainyard.cli.doctor.finding import NO_ANSWER, Finding, Verdict, reason
 from trainyard.stacks.settings import Settings
 
@@ -50,8 +50,8 @@ def region(account: Account, settings: Settings) -> Iterator[Finding]:
     try:
         found = ec2.describe_regions(RegionNames=[settings.region], AllRegions=True)["Regions"]
         status = found[0]["OptInStatus"]
-    except (ClientError, IndexError) as refused:
-        yield Finding("region", settings.region, Verdict.UNKNOWN, f"could not be asked about: {refused}")
+    except (*NO_ANSWER, IndexError) as refused:
+        yield Finding("region", settings.region, Verdict.UNKNOWN, f"asking gave {reason(refused)}")
         return
     if status in ("opt-in-not-required", "opted-in"):
         yield Finding("region", settings.region, Verdict.FINE, status)
@@ -61,7 +61,7 @@ def region(account: Account, settings: Settings) -> Iterator[Finding]:
             settings.region,
             Verdict.FAILED,
             "the account has not opted in",
-            f"aws account enable-region --region-name {settings.region} (takes minutes to hours)",
+            region_is_off(settings.region),
         )
 
 
@@ -94,7 +94,7 @@ def service_linked_roles(account: Account, settings: Settings) -> Iterator[Findi
         try:
             iam.get_role(RoleName=name)
         except ClientError as refused:
-            code = refused.response["Error"]["Code"]
+            code = reason(refused)
             absent = code == "NoSuchEntity"
             yield Finding(
                 "service-linked role",
@@ -111,7 +111,8 @@ def people(account: Account, settings: Settings) -> Iterator[Finding]:
     """The roles that are to enter the cluster, named by ARN or by permission set. EKS takes an access entry for a role
     that is not there, and nobody can then enter."""
     access = settings.access
-    named = sorted({*access.administrators, *access.viewers})
+    teams = (principal for team in settings.teams for principal in team.people)
+    named = sorted({*access.administrators, *access.viewers, *teams})
     sets = [name for name in named if not name.startswith("arn:")]
     yield from _roles(account, sorted({*named, *access.break_glass_principals} - set(sets)))
     if not sets:
@@ -186,7 +187,7 @@ def trail(account: Account, settings: Settings) -> Iterator[Finding]:
     except NO_ANSWER as refused:
         yield Finding("trail", "CloudTrail", Verdict.UNKNOWN, f"asking gave {reason(refused)}")
         return
-    recording = [one for one in trails if one.get("IsMultiRegionTrail") or one.get("HomeRegion") == "us-east-1"]
+    recording = [one for one in trails if one.get("IsMultiRegionTrail") or one.get("HomeRegion") == account.region]
     if recording:
         yield Finding("trail", "CloudTrail", Verdict.FINE, f"recorded by {recording[0]['Name']}")
     else:
@@ -194,14 +195,14 @@ def trail(account: Account, settings: Settings) -> Iterator[Finding]:
             "trail",
             "CloudTrail",
             Verdict.WARNING,
-            "no trail records us-east-1, so the use of the break-glass role raises no alarm",
+            f"no trail records {account.region}, so the use of the break-glass role raises no alarm",
             "have a trail with management events (an organization's trail counts)",
         )
 
 
 def permissions(account: Account, _: Settings) -> Iterator[Finding]:
     """What the caller's policies allow, as IAM's own simulation has it. Conditions and SCPs are beyond it."""
-    principal = _simulated_principal(account.caller_arn)
+    principal = _simulated_principal(account)
     try:
         answer = account.client("iam").simulate_principal_policy(
             PolicySourceArn=principal, ActionNames=list(NEEDED_ACTIONS)
@@ -228,9 +229,15 @@ def permissions(account: Account, _: Settings) -> Iterator[Finding]:
         yield Finding("permissions", principal, Verdict.FINE, f"{len(NEEDED_ACTIONS)} sampled actions are allowed")
 
 
-def _simulated_principal(caller_arn: str) -> str:
-    """The role behind an assumed role's session, which is what IAM simulates."""
+def _simulated_principal(account: Account) -> str:
+    """The role behind an assumed role's session, which is what IAM simulates: with the path that a role of single
+    sign-on has, and its session's name leaves out."""
+    caller_arn = account.caller_arn
     if ":assumed-role/" not in caller_arn:
         return caller_arn
     head, _, rest = caller_arn.partition(":assumed-role/")
-    return f"{head.replace(':sts:', ':iam:')}:role/{rest.partition('/')[0]}"
+    name = rest.partition("/")[0]
+    try:
+        return account.client("iam").get_role(RoleName=name)["Role"]["Arn"]
+    except NO_ANSWER:
+        return f"{head.replace(':sts:', ':iam:')}:role/{name}"

@@ -1,8 +1,7 @@
 """Service quotas against what the environment may grow to.
 
-Quota codes: public tables of Service Quotas (secondary). Looked up in 2026-11: P4 and P5 spot, G spot, on-demand P,
-Lustre Persistent_2, network interfaces, VPCs. The others are their author's, unverified. AWS's own default for GPU
-families is 0 in a new account.
+Quota codes: of instances, AWS General Reference, "Amazon EC2 instance type quotas", whose defaults for G and P families
+are 0; of the others, accounts' listings of Service Quotas in public repositories (secondary). Both read 2026-11.
 """
 
 from __future__ import annotations
@@ -53,8 +52,11 @@ EKS_CLUSTERS = Quota("eks", "L-1194D53C", "Clusters", "clusters")
 
 
 def vcpu_quota(instance_type: str, capacity: str) -> Quota | None:
-    """The quota that vCPUs of this type and capacity count against. None: a reservation or block is its own quota
-    (EC2 user guide: Capacity Blocks don't count), or no spot quota is known for the family."""
+    """The quota that vCPUs of this type and capacity count against; a reservation counts as on demand, used or not.
+
+    None: of a Capacity Block, which was held against a quota of its own when it was bought; and where AWS lists no spot
+    quota for the family, as for P6.
+    """
     family = instance_type.partition(".")[0]
     if capacity == "capacity-block":
         return None

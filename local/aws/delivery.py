@@ -55,11 +55,12 @@ class Sender:
     account: str
     region: str
 
-    def request(self, action: str, resource: str, via: str = "sqs") -> Request:
+    def request(self, action: str, resource: str, via: str = "sqs", topic_arn: str = "") -> Request:
         """The service's request, with the condition keys that it carries; `via` is whose key it uses."""
+        # To SNS it carries no source, and a policy that asks for one keeps it out. To SQS, both.
+        source = {} if via == "sns" else {"aws:SourceArn": self.rule_arn, "aws:SourceAccount": self.account}
         values = {
-            "aws:SourceArn": self.rule_arn,
-            "aws:SourceAccount": self.account,
+            **source,
             "aws:SecureTransport": "true",
             "aws:PrincipalIsAWSService": "true",
             "aws:PrincipalServiceName": SERVICE,
@@ -68,6 +69,8 @@ class Sender:
         }
         if action.startswith("kms:"):
             values["kms:ViaService"] = f"{via}.{self.region}.amazonaws.com"
+        if topic_arn:
+            values["kms:EncryptionContext:aws:sns:topicArn"] = topic_arn
         return Request(SERVICE, action, resource, values)
 
 
@@ -97,7 +100,7 @@ def why_topic_is_closed(sender: Sender, topic: Topic | None, target_arn: str) ->
     if topic is None:
         return f"there is no topic {target_arn}"
     try:
-        decision = evaluate(topic.policy, sender.request("sns:Publish", topic.arn))
+        decision = evaluate(topic.policy, sender.request("sns:Publish", topic.arn, "sns"))
         if not decision.allowed:
             return f"the topic's policy does not let EventBridge in: {decision.reason}"
         return _why_key_is_closed(sender, topic, "topic", "sns") if topic.key_id else ""
@@ -117,7 +120,8 @@ def _why_key_is_closed(sender: Sender, target: Queue | Topic, kind: str = "queue
     if key.state != "Enabled":
         return f"the {kind}'s key {key.arn} is {key.state}"
     for action in _KEY_ACTIONS:
-        decision = evaluate(key.policy, sender.request(action, key.arn, via))
+        topic_arn = target.arn if isinstance(target, Topic) else ""
+        decision = evaluate(key.policy, sender.request(action, key.arn, via, topic_arn))
         if not decision.allowed:
             return f"the policy of the {kind}'s key does not let EventBridge in: {decision.reason}"
     return ""

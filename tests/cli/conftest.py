@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
-import boto3
 import pytest
+from emulated_account import Clients, emulated_account
 
 from trainyard.local.engine import emulated_aws_environment
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory) -> Iterator[str]:
-    log = tmp_path_factory.mktemp("account") / "aws.log"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trainyard.local.aws.server", "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert "http://" in line, log.read_text()
-        yield line.split()[-1]
-        process.terminate()
-        assert process.wait(10) == 0
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder: Path = tmp_path_factory.mktemp("account")
+    with emulated_account(folder) as address:
+        yield address
 
 
 @pytest.fixture
-def endpoint(server) -> str:
+def endpoint(server: str) -> str:
     """The address of an emulated account with nothing in it."""
     urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()
     return server
 
 
 @pytest.fixture
-def in_account(endpoint, monkeypatch) -> str:
+def in_account(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every session of this process leads to the emulated account."""
     for name, value in emulated_aws_environment(endpoint).items():
         monkeypatch.setenv(name, value)
@@ -47,10 +35,5 @@ def in_account(endpoint, monkeypatch) -> str:
 
 
 @pytest.fixture
-def aws(endpoint):
-    def client(service: str, region: str = "us-east-1"):
-        return boto3.client(
-            service, region, endpoint_url=endpoint, aws_access_key_id="testing", aws_secret_access_key="testing"
-        )
-
-    return client
+def aws(endpoint: str) -> Clients:
+    return Clients(endpoint)

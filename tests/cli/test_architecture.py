@@ -7,7 +7,6 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainyard.cli.architecture import NotAnExportError, draw, svg
-from trainyard.cli.architecture.layout import Box, arrange, fitted, text_width
+from trainyard.cli.architecture.layers import LAYER_OF, LAYERS
+from trainyard.cli.architecture.layout import arrange, fitted, text_width, wrapped
 from trainyard.cli.architecture.model import read
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -27,8 +27,14 @@ STACK = "urn:pulumi:dev::platform::pulumi:pulumi:Stack::platform-dev"
 
 @pytest.fixture(scope="module")
 def export() -> dict[str, Any]:
-    """The first slice, as `pulumi stack export` gives it."""
+    """The data layer, as `pulumi stack export` gives it."""
     return json.loads(Path(__file__).with_name("slice_export.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def platform() -> dict[str, Any]:
+    """All of an environment: what `trainyard local up` left, less secrets and what no picture reads."""
+    return json.loads(Path(__file__).with_name("platform_export.json").read_text(encoding="utf-8"))
 
 
 def texts(picture: str) -> list[str]:
@@ -63,39 +69,127 @@ def resource(kind: str, name: str, parent: str, /, *uses: str, **outputs: Any) -
     }
 
 
-def test_every_resource_is_in_the_picture_once(export: dict[str, Any]) -> None:
-    drawn = [title.split("\n")[1] for title in titles(svg(export)) if title.startswith("aws:")]
+@pytest.mark.parametrize(("which", "least"), [("export", 60), ("platform", 270)])
+def test_every_resource_is_in_the_picture_once(which: str, least: int, request: pytest.FixtureRequest) -> None:
+    state = request.getfixturevalue(which)
+    told = [block for title in titles(svg(state)) for block in title.split("\n\n")]
+    drawn = [tuple(block.split("\n")[:2]) for block in told if block.startswith(("aws:", "kubernetes:"))]
     deployed = [
-        raw["urn"].rpartition("::")[2]
-        for raw in export["deployment"]["resources"]
-        if raw.get("custom") and raw["type"].startswith("aws:")
+        (raw["type"], raw["urn"].rpartition("::")[2])
+        for raw in state["deployment"]["resources"]
+        if raw.get("custom") and not raw["type"].startswith("pulumi:")
     ]
 
-    assert len(deployed) > 60
+    assert len(deployed) > least
     assert sorted(drawn) == sorted(deployed)
+    assert any(text.startswith(f"{len(deployed)} resources in") for text in texts(svg(state)))
 
 
 def test_components_are_titled_and_their_resources_told_apart(export: dict[str, Any]) -> None:
     shown = texts(svg(export))
 
     assert {"Network", "Keys", "Object store", "Interruption queue", "Training role"} <= set(shown)
-    assert {"10.64.0.0/16", "10.64.0.0/19 · us-east-1a", "datasets", "checkpoints", "spot-interruption"} <= set(shown)
-    assert {"TLS only", "versioned", "not public", "→ interruptions"} <= set(shown)
+    assert {"10.64.0.0/16", "10.64.0.0/19 · us-east-1a", "datasets", "checkpoints"} <= set(shown)
+    assert {"TLS only", "versioned", "not public"} <= set(shown)
     assert "Trainyard · local" in shown
     assert "us-east-1" in shown
-    assert "6 of 7 encrypted under own keys" in shown
 
 
-def test_arrows_are_the_real_uses_without_those_that_others_imply(export: dict[str, Any]) -> None:
-    used = [title for title in titles(svg(export)) if " uses " in title]
+def test_layers_stand_on_each_other_and_add_up(platform: dict[str, Any]) -> None:
+    drawing = arrange(read(platform))
 
-    assert sorted(set(used)) == [
-        "Interruption queue uses 1 KMS key of Keys",
-        "Network uses 1 KMS key of Keys",
-        "Object store uses 1 KMS key of Keys",
-        "Training role uses 1 SQS queue of Interruption queue",
-        "Training role uses 3 S3 buckets of Object store",
+    assert [band.layer.title for band in drawing.bands] == ["Workloads", "Cluster", "Data"]
+    assert sum(band.resources for band in drawing.bands) == read(platform).resources
+    for above, below in zip(drawing.bands, drawing.bands[1:], strict=False):
+        assert above.y + above.height < below.y
+
+
+def test_every_component_of_the_modules_has_a_layer() -> None:
+    modules = Path(__file__).parents[2] / "modules"
+    types = {
+        found
+        for file in modules.glob("*.py")
+        for found in re.findall(r'super\(\).__init__\("(trainyard:[^"]+)"', file.read_text(encoding="utf-8"))
+    }
+
+    assert len(types) > 20
+    assert set(LAYER_OF) == types
+    assert set(LAYER_OF.values()) <= set(LAYERS)
+
+
+def test_what_an_engineer_asks_first_stands_on_the_component(platform: dict[str, Any]) -> None:
+    told = {component.title: list(component.facts) for component in read(platform).components}
+
+    assert told["GPU group p4d"] == [
+        "p4d.24xlarge",
+        "0–4 nodes · on demand",
+        "4 EFA interfaces each · one cluster placement group",
     ]
+    assert told["GPU group p5-block"][1] == "0–8 nodes · Capacity Block · cr-0123456789abcdef0"
+    assert told["GPU group g5-spot"][1] == "0–4 nodes · spot"
+    assert told["Cluster"][1:] == ["endpoint private", "secrets under own key"]
+    assert told["Network"][0] == "10.64.0.0/16 · 2 zones · no way to the internet"
+    assert "ecr.dkr" in told["Network"][2]
+    assert told["Team vision"][0].startswith("at most 32 GPUs, ")
+    assert told["Lustre"][0] == "1200 GiB · 250 MB/s per TiB"
+
+
+def test_uses_are_told(platform: dict[str, Any], export: dict[str, Any]) -> None:
+    assert "Training role uses 2 KMS keys of Keys." in (
+        ElementTree.fromstring(svg(export)).findtext(f"{SVG}desc") or ""
+    )
+    feet = {
+        box.title: " ".join(text for *_, text in box.foot)
+        for band in arrange(read(platform)).bands
+        for box in band.boxes
+    }
+    assert feet["GPU group p4d"] == "on Cluster, Keys, Network"
+    assert feet["Keys"] == ""
+
+
+def test_secrets_of_the_state_stay_in_the_state() -> None:
+    marked = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "value": "hunter2"}
+    picture = svg(
+        small(
+            resource("aws:s3/bucket:Bucket", "data", "Store", bucket=marked, password="hunter2"),
+            resource("aws:ssm/parameter:Parameter", "token", "Store", name=marked, description=marked, value="hunter2"),
+        )
+    )
+
+    assert "token" in picture
+    assert "hunter2" not in picture
+
+
+def test_layers_that_are_stacks_of_their_own_give_one_picture(platform: dict[str, Any]) -> None:
+    whole = platform["deployment"]["resources"]
+    of_layer: dict[str, list[dict[str, Any]]] = {"data": [], "cluster": [], "workloads": []}
+    by_urn = {raw["urn"]: raw for raw in whole}
+
+    def layer(raw: dict[str, Any]) -> str:
+        while raw["type"] not in LAYER_OF and raw.get("parent") in by_urn:
+            raw = by_urn[raw["parent"]]
+        return LAYER_OF.get(raw["type"], "data")
+
+    for raw in whole:
+        of_layer[layer(raw)].append(raw)
+    exports = []
+    for name, raws in of_layer.items():
+        text = json.dumps(raws).replace("urn:pulumi:local::", f"urn:pulumi:local-{name}::")
+        exports.append({"deployment": {"resources": json.loads(text)}})
+
+    drawing, shown = arrange(read(*exports)), texts(svg(*exports))
+    assert [band.layer.title for band in drawing.bands] == ["Workloads", "Cluster", "Data"]
+    assert "Trainyard · local" in shown
+    assert read(*exports).resources == read(platform).resources
+
+
+def test_what_is_in_no_component_is_drawn_too() -> None:
+    alone = {**resource("aws:s3/bucket:Bucket", "data", "Store"), "parent": STACK}
+    stack = {"urn": STACK, "type": "pulumi:pulumi:Stack", "custom": False}
+
+    shown = texts(svg({"deployment": {"resources": [stack, alone]}}))
+
+    assert {"Not in a component", "Other", "data"} <= set(shown)
 
 
 def test_words_say_what_the_picture_shows(export: dict[str, Any]) -> None:
@@ -125,37 +219,44 @@ def test_picture_stands_alone(export: dict[str, Any]) -> None:
     }
 
 
-def _boxes(boxes: list[Box]) -> Iterator[tuple[Box, list[tuple[float, float, float, float]]]]:
-    for top in boxes:
-        for box in top.everything():
-            inside = [(one.x, one.y, one.x + one.width, one.y + one.height) for one in (*box.cards, *box.inner)]
-            yield box, inside
-
-
 def _apart(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
     return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
+def _inside(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return other[0] <= one[0] and one[2] <= other[2] + 0.01 and other[1] <= one[1] and one[3] <= other[3] + 0.01
+
+
+def _frame(one: Any) -> tuple[float, float, float, float]:
+    return (one.x, one.y, one.x + one.width, one.y + getattr(one, "height", 20))
+
+
 def _assert_well_placed(picture: dict[str, Any]) -> None:
     drawing = arrange(read(picture))
-    frames = [(box.x, box.y, box.right, box.y + box.height) for box in drawing.boxes]
-    assert all(_apart(one, other) for one, other in combinations(frames, 2))
-    assert all(
-        0 <= left < right <= drawing.width and 0 <= top < low <= drawing.height for left, top, right, low in frames
-    )
-    for box, inside in _boxes(drawing.boxes):
-        assert all(_apart(one, other) for one, other in combinations(inside, 2))
-        for left, top, right, low in inside:
-            assert box.x < left < right < box.right
-            assert box.y < top < low < box.y + box.height
-        for view in box.cards:
-            for chip in view.chips:
-                assert view.x < chip.x < chip.x + chip.width < view.x + view.width + 0.01
-                assert chip.y + 19 < view.y + view.height
+    page = (0, 0, drawing.width, drawing.height)
+    for band in drawing.bands:
+        assert _inside(_frame(band), page)
+        assert all(_apart(_frame(one), _frame(other)) for one, other in combinations(band.boxes, 2))
+        for box in band.boxes:
+            assert _inside(_frame(box), _frame(band))
+            pieces = [*map(_frame, box.cards), *map(_frame, box.labels)]
+            pieces += [(x, y - 9, x + text_width(text, 11), y) for x, y, text in (*box.facts, *box.foot)]
+            assert all(_apart(one, other) for one, other in combinations(pieces, 2))
+            assert all(_inside(piece, _frame(box)) for piece in pieces)
+            for view in box.cards:
+                assert all(_inside(_frame(label), _frame(view)) for label in view.labels)
+                assert all(_apart(_frame(one), _frame(other)) for one, other in combinations(view.labels, 2))
+            for label in (*box.labels, *(label for view in box.cards for label in view.labels)):
+                assert text_width(label.text, 11) <= label.width
 
 
-def test_nothing_overlaps_or_leaves_its_box(export: dict[str, Any]) -> None:
-    _assert_well_placed(export)
+@pytest.mark.parametrize("which", ["export", "platform"])
+def test_nothing_overlaps_or_leaves_its_box(which: str, request: pytest.FixtureRequest) -> None:
+    state = request.getfixturevalue(which)
+    _assert_well_placed(state)
+    drawing = arrange(read(state))
+    assert drawing.width <= 2000
+    assert drawing.height <= 1700
 
 
 names = st.text("abc-é<&\"' ", min_size=1, max_size=40)
@@ -184,16 +285,18 @@ def test_any_stack_gives_a_well_placed_picture(picture: dict[str, Any]) -> None:
     ElementTree.fromstring(svg(picture))
 
 
-def test_components_that_use_each_other_both_get_an_arrow() -> None:
+def test_components_that_use_each_other_both_say_so() -> None:
     bucket, key = "aws:s3/bucket:Bucket", "aws:kms/key:Key"
     picture = small(
         resource(bucket, "data", "Store", f"urn:pulumi:dev::platform::{key}::key"),
         resource(key, "key", "Safe", f"urn:pulumi:dev::platform::{bucket}::data"),
     )
 
-    used = {title for title in titles(svg(picture)) if " uses " in title}
+    told = ElementTree.fromstring(svg(picture)).findtext(f"{SVG}desc") or ""
 
-    assert used == {"Store uses 1 KMS key of Safe", "Safe uses 1 S3 bucket of Store"}
+    assert "Store dev-store uses 1 KMS key of Safe dev-safe." in told
+    assert "Safe dev-safe uses 1 S3 bucket of Store dev-store." in told
+    assert {"on Safe dev-safe", "on Store dev-store"} <= set(texts(svg(picture)))
 
 
 def test_resource_in_another_region_is_marked() -> None:
@@ -208,10 +311,11 @@ def test_names_are_escaped_and_cut_to_their_card() -> None:
 
     assert any(text.startswith("<script>very-") and text.endswith("…") for text in shown)
     assert text_width(fitted(name, 100, 13), 13) <= 100
+    assert all(text_width(line, 11) <= 100 for line in wrapped(f"{name} and {name}", 100, 11, most=3))
 
 
 def test_a_stack_with_nothing_in_it_still_gives_a_picture() -> None:
-    assert "0 resources in 0 components, drawn from the deployed state" in texts(svg({"deployment": {"resources": []}}))
+    assert any(text.startswith("0 resources in 0 components") for text in texts(svg({"deployment": {"resources": []}})))
 
 
 @pytest.mark.parametrize("wrong", [{}, [], {"deployment": None}, {"deployment": {"resources": 5}}])
@@ -230,7 +334,7 @@ def test_command_writes_the_picture_and_refuses_with_status_2(tmp_path: Path) ->
     broken.write_text("{", encoding="utf-8")
 
     assert run(source, target).returncode == 0
-    draw(json.loads(source.read_text(encoding="utf-8")), tmp_path / "b.svg")
+    draw(tmp_path / "b.svg", json.loads(source.read_text(encoding="utf-8")))
     assert target.read_bytes() == (tmp_path / "b.svg").read_bytes()
     for refused in (run(broken, target), run(tmp_path / "absent.json", target), run(source)):
         assert refused.returncode == 2

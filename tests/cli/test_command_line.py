@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from trainyard.cli import main
 from trainyard.cli.main import _status_of
 from trainyard.local.engine import EngineError, Result
 from trainyard.local.rehearsal import BusyError
@@ -86,3 +88,64 @@ def test_wrong_settings_are_the_users_mistake_and_name_their_file(tmp_path, monk
     with pytest.raises(NoEnvironmentError, match="there are dev, local") as missing:
         Rehearsal("nowhere", tmp_path / "rehearsal")
     assert _status_of(missing.value) == 2
+
+
+REPORT = {"environment", "region", "status", "resources", "policies"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "status", "said"),
+    [
+        (["nowhere"], {}, 2, "no environment is called 'nowhere'; there are dev"),
+        ([], {}, 2, "Missing argument"),
+        (["dev", "--nonsense"], {}, 2, "No such option"),
+        (["dev", "--set"], {}, 2, "--set --json: it is written key=value"),
+        (["dev", "--set=region"], {}, 2, "it is written key=value"),
+        (["dev", "--set=layer=data"], {}, 2, "an environment is judged whole"),
+        (["dev", "--set=owner=\udcff"], {}, 2, "no YAML"),
+        (["dev"], {"TRAINYARD_CACHE_DIR": "/proc/nowhere"}, 3, "TRAINYARD_CACHE_DIR names another folder"),
+    ],
+)
+def test_a_preview_that_comes_to_nothing_still_prints_its_report(arguments, settings, status, said):
+    done = _trainyard("preview", *arguments, "--json", env={**os.environ, **settings})
+    assert done.returncode == status, done.stderr
+    report = json.loads(done.stdout)
+    assert set(report) == REPORT
+    assert report["status"] == {2: "bad settings", 3: "failed"}[status]
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["doctor", "nowhere"], ["bootstrap", "nowhere", "--yes"], ["bootstrap", "dev"], ["local", "up", "-x"]]
+)
+def test_every_command_that_was_asked_for_json_prints_one_object(arguments):
+    done = _trainyard(*arguments, "--json")
+    assert done.returncode == 2
+    assert set(json.loads(done.stdout)) == {"error"}
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_changes_nothing_about_how_it_ends():
+    command = [sys.executable, "-m", "trainyard.cli.main", "preview", "nowhere", "--json"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.returncode == 2
+    assert done.stderr == "error: no environment is called 'nowhere'; there are " + done.stderr.partition("are ")[2]
+
+
+def test_a_bug_is_no_violated_policy(monkeypatch, capsys):
+    def broken():
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(main, "app", broken)
+    monkeypatch.setattr(sys, "argv", ["trainyard", "preview", "dev", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 3
+    said = capsys.readouterr()
+    assert json.loads(said.out)["status"] == "failed"
+    assert "a bug in Trainyard: KeyError" in said.err
+    assert "Traceback" not in said.err

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from trainyard.cli import environments
 from trainyard.cli.aws_session import Account, AccountError, account, told
-from trainyard.cli.doctor import capacity, identity, quotas
+from trainyard.cli.doctor import capacity, identity, quotas, services
 from trainyard.cli.doctor.finding import Finding, Verdict
 from trainyard.cli.main import app
 from trainyard.local.engine import ACCOUNT_ID
@@ -230,7 +230,7 @@ def test_roles_named_by_arn_are_looked_up_with_their_path(found, aws):
     _role(aws, "auditor", "/people/")
     after = {one.subject.rpartition("/")[2]: one for one in identity.people(found, settings)}
     assert after["platform-admin"].verdict is Verdict.FINE
-    assert after["on-call"].verdict is Verdict.FAILED
+    assert after["break-glass-1"].verdict is Verdict.FAILED
     assert f"arn:aws:iam::{ACCOUNT_ID}:role/people/auditor" in after["auditor"].said
 
 
@@ -273,6 +273,40 @@ def test_permissions_are_those_that_iam_simulates(stubbed, denied, verdict):
     assert all(action in one.said for action in denied)
 
 
+def test_a_build_that_eks_does_not_offer_is_told_with_those_it_offers(stubbed):
+    offered = dict(services.ADDON_VERSIONS["1.35"], coredns="v9.9.9-eksbuild.9")
+    told_by_eks = [
+        {"addonName": name, "addonVersions": [{"addonVersion": build}, {"addonVersion": "v0.0.1-eksbuild.1"}]}
+        for name, build in offered.items()
+    ]
+    whole, stub = stubbed("eks")
+    stub.add_response("describe_addon_versions", {"addons": told_by_eks}, {"kubernetesVersion": "1.35"})
+    told = {one.subject: one for one in services.addons(whole, _settings("prod-us"))}
+    wrong = told.pop("coredns")
+    assert {one.verdict for one in told.values()} == {Verdict.FINE}
+    assert wrong.verdict is Verdict.FAILED
+    assert "is not offered for Kubernetes 1.35; v9.9.9-eksbuild.9, v0.0.1-eksbuild.1 are" in wrong.said
+
+
+def test_an_endpoint_service_that_the_region_or_a_zone_lacks_is_told(stubbed):
+    names = [f"com.amazonaws.{REGION}.{service}" for service in ("ecr.api", "ecr.dkr", "sts")]
+    settings = _settings("prod-us")
+    zones = list(settings.availability_zones)
+    there = [
+        {"ServiceName": names[0], "AvailabilityZones": zones, "VpcEndpointPolicySupported": True},
+        {"ServiceName": names[1], "AvailabilityZones": zones[:1], "VpcEndpointPolicySupported": True},
+        {"ServiceName": names[2], "AvailabilityZones": zones, "VpcEndpointPolicySupported": False},
+    ]
+    whole, stub = stubbed("ec2")
+    filters = [{"Name": "service-type", "Values": ["Interface"]}]
+    stub.add_response("describe_vpc_endpoint_services", {"ServiceDetails": there}, {"Filters": filters})
+    told = {one.subject: one for one in services.endpoints(whole, settings)}
+    assert told["ecr.api"].verdict is Verdict.FINE
+    assert f"not in {zones[1]}, {zones[2]}" in told["ecr.dkr"].said
+    assert "takes no policy" in told["sts"].said
+    assert "has no endpoint service" in told["kms"].said
+
+
 def test_another_account_than_the_environments_is_refused(in_account):
     with pytest.raises(AccountError, match="account_id is 210987654321: choose another profile"):
         account(REGION, "210987654321")
@@ -285,7 +319,7 @@ def test_json_tells_every_finding_and_nothing_else(in_account):
     assert (said["account"], said["region"], said["environment"]) == (ACCOUNT_ID, REGION, "prod-us")
     checks = {one["check"] for one in said["findings"]}
     assert {"region", "zones", "offering", "EFA", "reservation", "quota", "access", "permissions"} <= checks
-    assert {"service-linked role", "trail"} <= checks
+    assert {"service-linked role", "trail", "add-on", "endpoint"} <= checks
 
 
 def test_a_denied_call_is_told_and_the_other_checks_go_on(in_account, monkeypatch):

@@ -8,9 +8,7 @@ import subprocess
 import sys
 import time
 
-import psutil
-
-from trainyard.local.process import is_running
+from trainyard.local.process import is_running, started_at
 
 PARENT = """
 import subprocess, sys, time
@@ -41,6 +39,21 @@ def test_a_killed_parent_takes_its_child_along():
 
 
 def test_a_reused_process_id_is_not_taken_for_the_old_process():
-    here = psutil.Process()
-    assert is_running(here.pid, here.create_time())
-    assert not is_running(here.pid, here.create_time() - 3600)
+    here = started_at(os.getpid())
+    assert here is not None
+    assert is_running(os.getpid(), here)
+    assert not is_running(os.getpid(), here - 1)
+
+
+def test_when_a_process_started_does_not_hang_on_the_clock():
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    child = subprocess.Popen(["sleep", "600"])
+    told = started_at(child.pid)
+    assert told is not None
+    assert abs(told - before) < 5, "seconds after the machine's start, which setting the clock does not move"
+    child.kill()
+    while is_running(child.pid):
+        time.sleep(0.01)
+    assert started_at(child.pid) is None, "a zombie"
+    child.wait()
+    assert started_at(child.pid) is None

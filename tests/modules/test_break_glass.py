@@ -79,18 +79,17 @@ def test_everybody_on_the_list_is_told_through_an_encrypted_topic(deployment: De
     assert deployment.one("aws:sns/topicPolicy:TopicPolicy").urn in target.dependencies
 
 
-def test_only_the_rule_publishes_and_over_tls(deployment: Deployment) -> None:
+def test_events_alone_are_published_and_over_tls(deployment: Deployment) -> None:
     policy = deployment.one("aws:sns/topicPolicy:TopicPolicy").inputs["policy"]
     topic = deployment.one("aws:sns/topic:Topic").outputs["arn"]
-    rule = deployment.one("aws:cloudwatch/eventRule:EventRule").outputs["arn"]
 
-    def publishing(source: str, tls: str = "true") -> Request:
-        context = {"aws:SourceArn": source, "aws:SecureTransport": tls}
-        return Request("sns:Publish", topic, principal="events.amazonaws.com", context=context)
+    def publishing(service: str = "events", tls: str = "true") -> Request:
+        # As EventBridge comes to SNS: without a word of the rule or the account.
+        return Request("sns:Publish", topic, principal=f"{service}.amazonaws.com", context={"aws:SecureTransport": tls})
 
-    assert allows(policy, publishing(rule))
-    assert not allows(policy, publishing(f"{rule}-2"))
-    assert decide(policy, publishing(rule, tls="false")) == "deny"
+    assert allows(policy, publishing())
+    assert not allows(policy, publishing("cloudwatch"))
+    assert decide(policy, publishing(tls="false")) == "deny"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +98,7 @@ def test_only_the_rule_publishes_and_over_tls(deployment: Deployment) -> None:
         ({"trusted_principal_arns": []}, "at least one principal"),
         ({"trusted_principal_arns": ["*"]}, "no wildcard"),
         ({"trusted_principal_arns": [f"arn:aws:iam::{ACCOUNT}:root"]}, "no account"),
+        ({"trusted_principal_arns": [f"arn:aws:iam::{ACCOUNT}:role/on-call"]}, "second factor"),
         ({"email_addresses": []}, "must not go unnoticed"),
         ({"email_addresses": ["security"]}, "must not go unnoticed"),
     ],

@@ -11,7 +11,7 @@ import pytest
 from iam_evaluation import Request, allows
 from mocked_pulumi import ACCOUNT, REGION, Deployment, run
 
-from trainyard.modules.cluster import AccessGrant, Cluster, ClusterArgs, _only_role
+from trainyard.modules.cluster import AccessGrant, Cluster, ClusterArgs, _only_role, is_among
 
 SECRETS, LOGS = (f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{purpose}" for purpose in ("secrets", "logs"))
 SSO = f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/{REGION}/AWSReservedSSO_Ml_0123456789abcdef"
@@ -93,6 +93,24 @@ def test_access_is_by_entries_and_support_never_becomes_extended(deployment: Dep
     assert cluster["upgradePolicy"] == {"supportType": "STANDARD"}
     assert cluster["deletionProtection"] is True
     assert cluster["bootstrapSelfManagedAddons"] is False
+
+
+@pytest.mark.parametrize(
+    ("caller", "named"),
+    [
+        (f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_Admin_0f/me@example.com", True),
+        (f"arn:aws:sts::{ACCOUNT}:assumed-role/ci/run-7", False),
+        (f"arn:aws:iam::{ACCOUNT}:user/people/me", True),
+        (f"arn:aws:iam::{ACCOUNT}:role/me", False),
+        ("arn:aws:iam::210987654321:user/me", False),
+    ],
+)
+def test_who_runs_the_program_is_known_among_those_it_lets_in(caller: str, named: bool) -> None:
+    people = [
+        f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/eu-west-1/AWSReservedSSO_Admin_0f",
+        f"arn:aws:iam::{ACCOUNT}:user/me",
+    ]
+    assert is_among(caller, people) is named
 
 
 def test_each_grant_is_an_entry_with_its_policy_and_scope(deployment: Deployment) -> None:

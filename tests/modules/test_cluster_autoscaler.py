@@ -14,6 +14,10 @@ from trainyard.modules.cluster_autoscaler import ClusterAutoscaler, ClusterAutos
 CLUSTER = f"arn:aws:eks:{REGION}:{ACCOUNT}:cluster/yard"
 ARGS = ClusterAutoscalerArgs(cluster_name="yard", cluster_arn=CLUSTER, region=REGION, image="registry.test/ca:v1.35.2")
 GROUP = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:1:autoScalingGroupName/eks-gpu"
+OWN_TAGS = {
+    "aws:ResourceTag/k8s.io/cluster-autoscaler/enabled": "true",
+    "aws:ResourceTag/k8s.io/cluster-autoscaler/yard": "owned",
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +47,39 @@ def test_it_scales_only_groups_that_eks_tagged_for_this_cluster(
     assert allows(policy, Request(f"autoscaling:{action}", GROUP, context=context)) is allowed
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        f"arn:aws:autoscaling:eu-west-1:{ACCOUNT}:autoScalingGroup:1:autoScalingGroupName/eks-gpu",
+        f"arn:aws:autoscaling:{REGION}:999999999999:autoScalingGroup:1:autoScalingGroupName/eks-gpu",
+        f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:1:autoScalingGroupName/web",
+    ],
+    ids=["region", "account", "not EKS's"],
+)
+def test_tags_open_no_group_elsewhere_nor_one_that_eks_did_not_make(deployment: Deployment, other: str) -> None:
+    policy = deployment.one("aws:iam/rolePolicy:RolePolicy").inputs["policy"]
+    assert allows(policy, Request("autoscaling:SetDesiredCapacity", GROUP, context=OWN_TAGS))
+    assert not allows(policy, Request("autoscaling:SetDesiredCapacity", other, context=OWN_TAGS))
+
+
+@pytest.mark.parametrize(
+    ("node_group", "allowed"),
+    [
+        (f"arn:aws:eks:{REGION}:{ACCOUNT}:nodegroup/yard/gpu/1", True),
+        (f"arn:aws:eks:{REGION}:{ACCOUNT}:nodegroup/yard-2/gpu/1", False),
+        (f"arn:aws:eks:eu-west-1:{ACCOUNT}:nodegroup/yard/gpu/1", False),
+    ],
+)
+def test_it_sees_the_node_groups_of_its_cluster_alone(deployment: Deployment, node_group: str, allowed: bool) -> None:
+    policy = deployment.one("aws:iam/rolePolicy:RolePolicy").inputs["policy"]
+    assert allows(policy, Request("eks:DescribeNodegroup", node_group)) is allowed
+
+
 def test_it_may_look_but_neither_make_nor_delete(deployment: Deployment) -> None:
     policy = deployment.one("aws:iam/rolePolicy:RolePolicy").inputs["policy"]
-    context = {
-        "aws:ResourceTag/k8s.io/cluster-autoscaler/enabled": "true",
-        "aws:ResourceTag/k8s.io/cluster-autoscaler/yard": "owned",
-    }
-    assert allows(policy, Request("ec2:DescribeInstanceTypes", "*"))
-    assert allows(policy, Request("eks:DescribeNodegroup", f"arn:aws:eks:{REGION}:{ACCOUNT}:nodegroup/yard/gpu/1"))
+    for action in ("ec2:DescribeInstanceTypes", "autoscaling:DescribeAutoScalingGroups"):
+        assert allows(policy, Request(action, "*"))
+    context = OWN_TAGS
     for action in ("autoscaling:UpdateAutoScalingGroup", "autoscaling:DeleteAutoScalingGroup", "ec2:RunInstances"):
         assert not allows(policy, Request(action, GROUP, context=context))
 

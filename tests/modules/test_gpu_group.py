@@ -177,7 +177,7 @@ def test_an_empty_group_can_be_found_by_what_a_training_pod_asks_for(deployment:
         "taint/nvidia.com/gpu": "true:NoSchedule",
         "resources/nvidia.com/gpu": "8",
         "resources/vpc.amazonaws.com/efa": "32",
-        "resources/hugepages-2Mi": "5120Mi",
+        "resources/hugepages-2Mi": "10256Mi",
     }
     assert "resources/vpc.amazonaws.com/efa" not in _tags(_deploy(instance_type="g6.xlarge"))
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import yaml
 
-from trainyard.modules import gpu_group, node_config
+from trainyard.modules.efa_proof import NCCL_LOG_VARIABLES, device_check, guarded_launch
 from trainyard.modules.instance_types import INSTANCE_TYPES
-from trainyard.modules.job_manifest import (
-    GPU_TAINT_KEY,
-    GROUP_LABEL,
-    HUGEPAGES_MIB,
-    ClaimMount,
-    JobRequest,
-    JobShape,
-    job_template,
-    render,
-)
+from trainyard.modules.job_manifest import ClaimMount, JobRequest, JobShape, job_template, render
 
 P5 = JobShape(namespace="vision", group="p5", instance_type="p5.48xlarge", maximum_nodes=4)
 LLAMA = JobRequest("llama", "registry.test/trainer:1", nodes=4, arguments=("--config", "gpt2-124m"))
@@ -55,24 +47,42 @@ def test_a_pod_asks_for_everything_that_its_node_has(kind) -> None:
 def test_a_pod_with_efa_looks_whether_all_of_it_is_there_and_one_without_does_not() -> None:
     (check,) = _pod()["initContainers"]
     assert check["resources"]["requests"]["vpc.amazonaws.com/efa"] == "32"
-    assert "-eq 32" in check["command"][2]
-    assert "initContainers" not in _pod(instance_type="g5.xlarge")
+    assert check["command"][2] == device_check(32)
+    without = _pod(instance_type="g5.xlarge")
+    assert "initContainers" not in without
+    assert "command" not in without["containers"][0]
 
 
-def test_the_efa_check_counts_devices(tmp_path) -> None:
-    """The script itself, on folders that stand for /dev/infiniband."""
-    import subprocess
+def test_a_job_with_efa_is_guarded_and_its_arguments_still_reach_torchrun() -> None:
+    (container,) = _pod()["containers"]
+    # What follows the program is the shell's own name, as in `sh -c PROGRAM torchrun ARGUMENTS`.
+    assert container["command"] == ["/usr/bin/tini", "--", "/bin/sh", "-c", guarded_launch(), "torchrun"]
+    assert container["args"][0] == "--nnodes=4"
+    environment = {one["name"]: one.get("value") for one in container["env"]}
+    assert NCCL_LOG_VARIABLES.items() <= environment.items()
 
-    (check,) = _pod(instance_type="p4d.24xlarge")["initContainers"]
-    for devices, status in ((0, 1), (3, 1), (4, 0)):
-        folder = tmp_path / str(devices)
-        folder.mkdir()
-        for number in range(devices):
-            (folder / f"uverbs{number}").touch()
-        script = check["command"][2].replace("/dev/infiniband", str(folder))
-        done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
-        assert done.returncode == status
-        assert (f"{devices} EFA devices of 4" in done.stderr) is (status == 1)
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "done"), [(4, "refuse", "refuse"), (4, "warn", "warn"), (1, "refuse", "warn")]
+)
+def test_a_job_says_what_becomes_of_it_without_efa_and_one_node_needs_no_network(nodes, asked, done) -> None:
+    rendered = _rendered(request=JobRequest("llama", "r.test/t:1", nodes, without_efa=asked))
+    (container,) = rendered["Job"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "TRAINYARD_WITHOUT_EFA", "value": done} in container["env"]
+
+
+def test_kubernetes_replaces_nothing_in_the_programs() -> None:
+    """It reads `$(NAME)` as a variable of the container, and two dollar signs as one."""
+    pod = _pod()
+    for container in (*pod["containers"], *pod["initContainers"]):
+        program = next(word for word in container["command"] if "\n" in word or word.startswith("set --"))
+        assert "$$" not in program
+        names = {variable["name"] for variable in container.get("env", [])}
+        assert not names & set(re.findall(r"\$\(([^)]*)\)", program))
+
+
+def test_a_template_shows_its_programs_line_by_line() -> None:
+    assert 'torchrun "$@" &' in [line.strip() for line in job_template(P5).splitlines()]
 
 
 def test_pods_find_each_other_by_the_name_of_the_first() -> None:
@@ -155,7 +165,8 @@ def test_values_cannot_change_the_manifest() -> None:
 
 
 def test_no_placeholder_is_left() -> None:
-    assert "${" not in yaml.safe_dump_all(render(job_template(P5), LLAMA))
+    """The shell's own variables have no braces around a bare name."""
+    assert not re.findall(r"\$\{[A-Z_]+\}", yaml.safe_dump_all(render(job_template(P5), LLAMA), width=10_000))
 
 
 def test_a_job_on_a_capacity_block_ends_a_grace_period_before_its_nodes() -> None:
@@ -183,6 +194,7 @@ def test_more_nodes_than_the_group_has_are_refused() -> None:
         ({"image": "r.test/t"}, "ends in a tag or a digest"),
         ({"nodes": 0}, "at least 1"),
         ({"failures_per_node": -1}, "at least 0"),
+        ({"without_efa": "ignore"}, "refuse or warn"),
     ],
 )
 def test_a_wrong_request_is_refused(request_: dict[str, Any], message: str) -> None:
@@ -204,9 +216,3 @@ def test_a_wrong_request_is_refused(request_: dict[str, Any], message: str) -> N
 def test_a_wrong_shape_is_refused(shape: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         JobShape(**{**vars(P5), **shape})
-
-
-def test_jobs_and_nodes_mean_the_same_labels_taint_and_pages() -> None:
-    assert GROUP_LABEL == node_config.GROUP_LABEL
-    assert gpu_group.GPU_TAINT[0] == GPU_TAINT_KEY
-    assert node_config.HUGEPAGES_MIB == HUGEPAGES_MIB

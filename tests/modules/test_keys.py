@@ -95,6 +95,18 @@ def test_alarms_budgets_and_events_of_this_account_may_publish_with_the_messages
     assert not allows(_policy(keys, "messages"), foreign)
 
 
+@pytest.mark.parametrize("action", ["kms:Decrypt", "kms:GenerateDataKey"])
+def test_events_reach_this_accounts_topics_which_alone_say_whose_they_are(keys: Deployment, action: str) -> None:
+    def to(topic: str) -> Request:
+        return Request(action, principal=EVENTS, context={"kms:EncryptionContext:aws:sns:topicArn": topic})
+
+    own = f"arn:aws:sns:{REGION}:{ACCOUNT}:alarm"
+    for purpose in KEYS:
+        assert allows(_policy(keys, purpose), to(own)) is (purpose == "messages")
+    assert not allows(_policy(keys, "messages"), to(own.replace(ACCOUNT, OTHER_ACCOUNT)))
+    assert not allows(_policy(keys, "messages"), Request(action, principal=EVENTS))
+
+
 @pytest.mark.parametrize("action", ["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:ReEncryptTo"])
 def test_cloudwatch_logs_may_use_the_logs_key_for_this_accounts_groups_only(keys: Deployment, action: str) -> None:
     def of(account: str, region: str = REGION) -> Request:

@@ -10,7 +10,8 @@ from mocked_pulumi import ACCOUNT, REGION, Deployment, Registered, run
 from trainyard.modules.lustre import EFA_STEP_GIB, Lustre, LustreArgs, LustreLink
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/data"
-CLIENTS, EFA = "sg-0clients", "sg-0efa"
+CLIENTS = "sg-0clients"
+EFA = {"p4d": "sg-0efa-p4d", "p5": "sg-0efa-p5"}
 FILE_SYSTEM = "aws:fsx/lustreFileSystem:LustreFileSystem"
 IN = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 OUT = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
@@ -41,7 +42,7 @@ def plain() -> Deployment:
 
 @pytest.fixture(scope="module")
 def with_efa() -> Deployment:
-    return _made(efa=True, efa_security_group_id=EFA, storage_gib=19_200)
+    return _made(efa=True, efa_security_group_ids_by_name=EFA, storage_gib=19_200)
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +116,26 @@ def test_lustre_passes_between_clients_and_servers_both_ways_and_nothing_else(pl
     assert _open(plain, OUT) == expected
 
 
-def test_with_efa_everything_passes_among_the_file_system_and_the_efa_group_both_ways(with_efa: Deployment) -> None:
+def test_with_efa_everything_passes_among_the_file_system_and_each_efa_group_both_ways(with_efa: Deployment) -> None:
     own = _group(with_efa)
     for token in (IN, OUT):
         everything = {(group, peer) for group, protocol, _, _, peer in _open(with_efa, token) if protocol == "-1"}
-        assert everything == {(own, own), (own, EFA), (EFA, own)}
+        assert everything == {
+            (own, own),
+            *((own, group) for group in EFA.values()),
+            *((group, own) for group in EFA.values()),
+        }
     assert with_efa.one(FILE_SYSTEM).inputs["efaEnabled"] is True
+
+
+def test_a_group_that_leaves_takes_its_own_rules_and_no_others(with_efa: Deployment) -> None:
+    """A rule that moved to another name would be made before the old one goes, and EC2 refuses duplicates."""
+    alone = _made(efa=True, efa_security_group_ids_by_name={"p5": EFA["p5"]}, storage_gib=19_200)
+    for token in (IN, OUT):
+        before = {rule.name: rule.inputs for rule in with_efa.of_type(token)}
+        after = {rule.name: rule.inputs for rule in alone.of_type(token)}
+        assert {name for name in before if name not in after} == {name for name in before if "p4d" in name} != set()
+        assert all(before[name] == inputs for name, inputs in after.items())
 
 
 def test_it_waits_for_its_rules_and_each_rule_says_what_it_is_for(with_efa: Deployment) -> None:
@@ -161,7 +176,7 @@ def test_a_protected_file_system_is_neither_deleted_nor_left_without_a_last_back
 
 @pytest.mark.parametrize(("throughput", "step"), EFA_STEP_GIB.items())
 def test_efa_takes_its_own_sizes(throughput: int, step: int) -> None:
-    efa = {"efa": True, "efa_security_group_id": EFA, "throughput_mbps_per_tib": throughput}
+    efa = {"efa": True, "efa_security_group_ids_by_name": EFA, "throughput_mbps_per_tib": throughput}
     assert _args(**efa, storage_gib=step).storage_gib == step
     for wrong in (0, step // 2, step + 2400):
         with pytest.raises(ValueError, match=f"it may be {step}, {2 * step}"):
@@ -178,7 +193,7 @@ def test_efa_takes_its_own_sizes(throughput: int, step: int) -> None:
         ({"throughput_mbps_per_tib": 200}, "125, 250, 500, 1000"),
         ({"client_security_group_ids": []}, "nobody could mount"),
         ({"efa": True, "storage_gib": 19_200}, "go together"),
-        ({"efa_security_group_id": EFA}, "go together"),
+        ({"efa_security_group_ids_by_name": EFA}, "go together"),
         ({"backup_retention_days": 91}, "0 to 90"),
         ({"links": [LustreLink("/a", "b")]}, "set backup_retention_days to 0"),
         ({"links": [LustreLink(f"/{n}", "b") for n in range(9)], "backup_retention_days": 0}, "at most 8"),

@@ -20,12 +20,16 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_COMPONENTS = {
     "account",
     "code_build",
+    "efa_proof",
     "endpoint_policy",
     "gpu_capacity",
+    "gpu_launch_template",
     "instance_types",
     "job_manifest",
+    "job_pod",
     "lustre_security",
     "node_config",
+    "node_labels",
     "policy_document",
     "third_party_images",
 }

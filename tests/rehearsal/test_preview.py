@@ -6,7 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
 
+import psutil
 import pytest
 
 from trainyard.local.paths import ROOT
@@ -14,13 +18,50 @@ from trainyard.local.paths import ROOT
 ENVIRONMENTS = sorted(
     file.stem.removeprefix("Pulumi.") for file in (ROOT / "stacks" / "environments").glob("Pulumi.*.yaml")
 )
+COMMAND = [sys.executable, "-m", "trainyard.cli.main", "preview"]
 _ALONE = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
 _MAY_BE_ALONE = subprocess.run([*_ALONE, "true"], capture_output=True, check=False).returncode == 0
 
 
-def _preview(*arguments: str, alone: bool = False) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "trainyard.cli.main", "preview", *arguments, "--json"]
-    return subprocess.run([*(_ALONE if alone else []), *command], capture_output=True, text=True, check=False)
+def _preview(
+    *arguments: str, alone: bool = False, settings: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*(_ALONE if alone else []), *COMMAND, *arguments, "--json"],
+        env={**os.environ, **(settings or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def users_environment(tmp_path) -> dict[str, str]:
+    """What leads to real accounts and clusters, or off this machine, where somebody works with both."""
+    called = tmp_path / "called"
+    for name in ("pulumi-resource-aws", "pulumi-resource-kubernetes", "pulumi-language-python"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} >> "{called}"\nexit 1\n')
+        (tmp_path / name).chmod(0o755)
+    nobody = "http://127.0.0.1:9"
+    return {
+        "AWS_PROFILE": "production",
+        "AWS_CONFIG_FILE": str(tmp_path / "called"),
+        "AWS_ENDPOINT_URL_S3": nobody,
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "PULUMI_BACKEND_URL": "s3://state-of-production",
+        "PULUMI_CONFIG_PASSPHRASE_FILE": "/nowhere",
+        "PULUMI_HOME": "/nowhere",
+        "KUBECONFIG": "/nowhere",
+        "ETCD_CLIENT_CERT_AUTH": "true",
+        "MOTO_ACCOUNT_ID": "999999999999",
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"), nobody),
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "CALLED": str(called),
+    }
 
 
 def test_there_are_five_environments():
@@ -29,9 +70,10 @@ def test_there_are_five_environments():
 
 @pytest.mark.skipif(not _MAY_BE_ALONE, reason="this user may not make a network namespace")
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_an_environment_is_clean_without_network_and_credentials(environment):
-    done = _preview(environment, alone=True)
+def test_an_environment_is_clean_without_network_and_whatever_the_user_has_set(environment, users_environment):
+    done = _preview(environment, alone=True, settings=users_environment)
     assert done.returncode == 0, done.stderr
+    assert not Path(users_environment["CALLED"]).exists()
     report = json.loads(done.stdout)
     assert (report["environment"], report["status"]) == (environment, "clean")
     assert [one for one in report["policies"] if one["level"] == "mandatory"] == []
@@ -82,3 +124,51 @@ def test_a_split_environment_is_judged_whole():
     assert done.returncode == 0, done.stderr
     stacks = {one["urn"].split(":")[2] for one in json.loads(done.stdout)["resources"]}
     assert stacks == {"dev-data", "dev-cluster", "dev-workloads"}
+
+
+def _marked(mark: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("MARK") == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def test_a_killed_preview_leaves_no_process_and_the_next_run_no_folder(tmp_path):
+    settings = {**os.environ, "TMPDIR": str(tmp_path), "MARK": str(tmp_path)}
+    killed = subprocess.Popen([*COMMAND, "dev"], env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = time.monotonic()
+    while not list(tmp_path.glob("*/rehearsal/services.json")) and time.monotonic() < started + 60:
+        time.sleep(0.05)
+    assert len(_marked(str(tmp_path))) > 4
+    killed.kill()
+    killed.wait()
+    ended = time.monotonic()
+    while _marked(str(tmp_path)) and time.monotonic() < ended + 5:
+        time.sleep(0.05)
+    assert _marked(str(tmp_path)) == []
+    (left,) = tmp_path.iterdir()
+
+    # The next run begins by clearing; that it cannot go on is the quickest way to its end.
+    done = subprocess.run(
+        [*COMMAND, "dev"],
+        env={**settings, "PATH": f"{_silent_engine(tmp_path / 'bin')}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "printed no JSON" in done.stderr
+    assert not left.exists()
+    assert [one.name for one in tmp_path.iterdir()] == ["bin"]
+
+
+def _silent_engine(folder: Path) -> Path:
+    """A folder with a `pulumi` that is new enough, and does nothing."""
+    folder.mkdir()
+    (folder / "pulumi").write_text('#!/bin/sh\n[ "$1" = version ] && echo v3.299.0\nexit 0\n')
+    (folder / "pulumi").chmod(0o755)
+    return folder

@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from trainyard.local import supervisor
+from trainyard.local.engine import EngineError
 from trainyard.local.process import is_running
-from trainyard.local.rehearsal import BusyError, NotRunningError, Rehearsal
+from trainyard.local.rehearsal import BusyError, NotRunningError, Rehearsal, _is_held
 
 PROGRAM = Path(__file__).parent / "programs" / "lifecycle"
 
@@ -137,7 +140,62 @@ def test_an_account_that_ended_is_noticed(tmp_path):
     services = _service_ids(tmp_path)
     os.kill(services[1], signal.SIGKILL)
     assert _gone_within(tmp_path, services, 10)
-    assert "aws ended" in (tmp_path / "logs" / "supervisor.log").read_text()
+    assert supervisor.last_words(tmp_path).startswith("aws ended with status -9")
+
+
+def test_an_account_that_ends_while_the_engine_works_is_told_as_the_reason(tmp_path):
+    config = tmp_path / "Pulumi.test.yaml"
+    config.write_text("config: {}\n")
+
+    def end(event) -> None:
+        if "resourcePreEvent" in event:
+            supervisor.stop(tmp_path / "rehearsal")
+
+    with (
+        Rehearsal("test", tmp_path / "rehearsal", PROGRAM, config, kubernetes=False) as rehearsal,
+        pytest.raises(EngineError, match="the emulated account ended while the engine worked in it: it was stopped"),
+    ):
+        rehearsal.up(end)
+
+
+def test_of_two_starts_at_once_neither_takes_the_others_state(tmp_path):
+    """What an account left is set aside before a new one begins, and not while another command begins to work in it."""
+    state = tmp_path / "rehearsal" / "engine" / "state"
+    begin = (
+        "import sys, pathlib; from trainyard.local.rehearsal import Rehearsal; folder = pathlib.Path(sys.argv[1]); "
+        "Rehearsal('test', folder, folder.parent, folder.parent / 'Pulumi.test.yaml', kubernetes=False).start(); "
+        "(folder / 'engine/state').mkdir(parents=True, exist_ok=True); (folder / 'engine/state' / sys.argv[2]).touch()"
+    )
+    (tmp_path / "Pulumi.test.yaml").write_text("config: {}\n")
+    try:
+        begun = [subprocess.Popen([sys.executable, "-c", begin, str(tmp_path / "rehearsal"), name]) for name in "ab"]
+        assert [one.wait(timeout=120) for one in begun] == [0, 0]
+        assert sorted(one.name for one in state.iterdir()) == ["a", "b"]
+    finally:
+        supervisor.stop(tmp_path / "rehearsal")
+
+
+@pytest.mark.parametrize(
+    ("content", "held"),
+    [
+        ('{"pid": %(me)d, "timestamp": "%(now)s"}', True),
+        ('{"pid": %(me)d, "timestamp": "2020-01-01T00:00:00.123456789Z"}', False),
+        ('{"pid": 4194305, "timestamp": "%(now)s"}', False),
+        ('{"pid": ', False),
+        ("", False),
+    ],
+)
+def test_a_lock_of_the_state_holds_as_long_as_its_engine_lives(tmp_path, content, held):
+    (tmp_path / "lock.json").write_text(content % {"me": os.getpid(), "now": datetime.now(UTC).isoformat()})
+    assert _is_held(tmp_path / "lock.json") is held
+
+
+def test_a_disk_without_room_is_told_before_anything_is_started(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100 * 2**20))
+    rehearsal = Rehearsal("test", tmp_path / "rehearsal", PROGRAM, PROGRAM / "Pulumi.yaml")
+    with pytest.raises(supervisor.ServiceError, match="100 MiB free; a rehearsal takes up to 256"):
+        rehearsal.start()
+    assert list((tmp_path / "rehearsal").iterdir()) == []
 
 
 def test_one_command_at_a_time(tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
+import kubernetes
 import pytest
 import yaml
 
@@ -63,6 +64,15 @@ class Platform:
                 return found
         raise AssertionError(f"there is no node group {group}")
 
+    def job_templates(self) -> dict[str, Any]:
+        """The first team's templates as they stand in the cluster, by name."""
+        config = kubernetes.config.new_client_from_config(self.rehearsal.kubernetes_environment()["KUBECONFIG"])
+        team = self.settings["config"]["trainyard:teams"][0]["name"]
+        found = kubernetes.client.CoreV1Api(config).list_namespaced_config_map(
+            team, label_selector="trainyard.dev/job-template=true"
+        )
+        return {one.metadata.name: one for one in found.items}
+
     def new_updates(self, group: str = GROUP) -> list[dict[str, Any]]:
         """The updates that EKS was asked for since the last call."""
         eks, name = self.client("eks"), self.node_group(group)["nodegroupName"]
@@ -101,14 +111,8 @@ def _kinds(result: Result, kind: str) -> dict[str, str]:
     return {urn.rsplit("::", 1)[-1]: what for what, urn in result.steps if urn.split("$")[-1].split("::")[0] == kind}
 
 
-def _platform_steps(result: Result) -> list[tuple[str, str]]:
-    """All steps but those on manifests that jobs are made from: running jobs do not hang on them."""
-    return [(what, urn) for what, urn in result.steps if "trainyard:job_templates:JobTemplates" not in urn]
-
-
 def _only_updates(result: Result) -> None:
-    steps = _platform_steps(result)
-    assert {what for what, _ in steps} == {"update"}, steps
+    assert {what for what, _ in result.steps} == {"update"}, result.steps
 
 
 def test_the_account_tells_the_size_that_the_autoscaler_set(platform):
@@ -126,13 +130,13 @@ def test_another_image_updates_its_group_alone_and_in_place(platform):
 
     _only_updates(changed)
     assert list(_kinds(changed, "aws:eks/nodeGroup:NodeGroup")) == ["trainyard-local-p4d-nodes"]
-    assert [what for what, _ in _platform_steps(changed)] == ["update"]
+    assert [what for what, _ in changed.steps] == ["update"]
     after = platform.node_group()
     assert after["releaseVersion"] == NEW_RELEASE
     assert after["nodegroupArn"] == before["nodegroupArn"]
     assert after["resources"] == before["resources"]
     assert platform.desired() == SCALED_UP
-    _unforced_version_update(platform.new_updates())
+    _one_version_update(platform.new_updates())
 
 
 def test_another_root_volume_is_a_new_version_of_the_same_launch_template(platform):
@@ -142,7 +146,7 @@ def test_another_root_volume_is_a_new_version_of_the_same_launch_template(platfo
     changed = platform.up(lambda settings: _group(settings).update(root_volume_gib=300))
 
     _only_updates(changed)
-    assert {urn.rsplit("::", 1)[-1] for _, urn in _platform_steps(changed)} == {"trainyard-local-p4d-nodes"}
+    assert {urn.rsplit("::", 1)[-1] for _, urn in changed.steps} == {"trainyard-local-p4d-nodes"}
     after = platform.node_group()
     assert after["launchTemplate"]["id"] == before["launchTemplate"]["id"]
     assert int(after["launchTemplate"]["version"]) == int(before["launchTemplate"]["version"]) + 1
@@ -152,7 +156,7 @@ def test_another_root_volume_is_a_new_version_of_the_same_launch_template(platfo
     assert data["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == 300
     assert after["resources"] == before["resources"]
     assert platform.desired() == SCALED_UP
-    _unforced_version_update(platform.new_updates())
+    _one_version_update(platform.new_updates())
 
 
 def test_another_kubernetes_version_takes_addons_and_nodes_along(platform):
@@ -165,7 +169,7 @@ def test_another_kubernetes_version_takes_addons_and_nodes_along(platform):
 
     changed = platform.up(newer)
 
-    held = [(what, urn) for what, urn in _platform_steps(changed) if "aws:ecr" not in urn]
+    held = [(what, urn) for what, urn in changed.steps if "aws:ecr" not in urn]
     assert {what for what, _ in held} == {"update"}, held
     assert set(_kinds(changed, "aws:eks/cluster:Cluster").values()) == {"update"}
     eks = platform.client("eks")
@@ -178,13 +182,14 @@ def test_another_kubernetes_version_takes_addons_and_nodes_along(platform):
         assert now["nodegroupArn"] == was["nodegroupArn"]
         assert now["resources"] == was["resources"], group
     assert platform.desired() == SCALED_UP
-    _unforced_version_update(platform.new_updates())
+    _one_version_update(platform.new_updates())
 
 
-def test_other_bounds_after_a_refresh_do_not_set_the_size_back(platform):
-    """The provider sends the three sizes together, the desired one as the state remembers it."""
+def test_other_bounds_do_not_set_the_size_back(platform):
+    """The provider sends the three sizes together, the desired one as the state remembers it; so the project has the
+    state refreshed first."""
     platform.new_updates()
-    platform.rehearsal.engine().run("refresh")
+    templates = platform.job_templates()
 
     changed = platform.up(lambda settings: _group(settings).update(maximum_nodes=6))
 
@@ -192,9 +197,13 @@ def test_other_bounds_after_a_refresh_do_not_set_the_size_back(platform):
     assert platform.node_group()["scalingConfig"] == {"minSize": 0, "maxSize": 6, "desiredSize": SCALED_UP}
     assert [one["type"] for one in platform.new_updates()] == ["ConfigUpdate"]
     assert platform.desired() == SCALED_UP
+    # Whoever submits a job meanwhile finds a template at all times: it is the same object with other contents.
+    after = platform.job_templates()
+    assert {name: found.metadata.uid for name, found in after.items()} == {
+        name: found.metadata.uid for name, found in templates.items()
+    }
+    assert {name for name, found in after.items() if found.data != templates[name].data} == {f"job-{GROUP}"}
 
 
-def _unforced_version_update(updates: list[dict[str, Any]]) -> None:
+def _one_version_update(updates: list[dict[str, Any]]) -> None:
     assert [one["type"] for one in updates] == ["VersionUpdate"], updates
-    parameters = {one["type"]: one["value"] for one in updates[0]["params"]}
-    assert parameters.get("Force", "false") == "false"

@@ -141,3 +141,51 @@ def test_the_program_itself_runs_from_its_folder() -> None:
     config = {key: value if isinstance(value, str) else json.dumps(value) for key, value in LOCAL.items()}
     program = run(lambda: runpy.run_path(str(ROOT / "stacks"), run_name="__main__"), stack="local", config=config)
     assert program.outputs["environment"] == "local"
+
+
+def test_a_file_system_over_efa_is_open_to_the_nodes_of_every_group_that_has_efa() -> None:
+    lustre = {"storage_gib": 19200, "throughput_mbps_per_tib": 250, "efa": True, "zone": "us-east-1a"}
+    deployment = _deploy(lustre=lustre)
+    groups = deployment.of_type("aws:ec2/securityGroup:SecurityGroup")
+    efa = {group.id for group in groups if "efa" in group.name}
+    (file_system,) = (group.id for group in groups if group.name.endswith("-lustre"))
+    assert len(efa) == 3
+    for kind in ("Ingress", "Egress"):
+        rules = deployment.of_type(f"aws:vpc/securityGroup{kind}Rule:SecurityGroup{kind}Rule")
+        everything = {
+            (rule.inputs["securityGroupId"], rule.inputs["referencedSecurityGroupId"])
+            for rule in rules
+            if rule.inputs["ipProtocol"] == "-1" and "referencedSecurityGroupId" in rule.inputs
+        }
+        assert {(file_system, group) for group in efa} | {(group, file_system) for group in efa} <= everything
+
+
+@pytest.mark.parametrize(
+    ("location", "says"), [("bucket", "s3://"), ("lustre", "/shared/runs/vision"), ("none", "/scratch/")]
+)
+def test_jobs_save_where_the_environment_says(location: str, says: str) -> None:
+    on_demand = [{"name": "p4d", "instance_type": "p4d.24xlarge", "zones": ["us-east-1a"], "maximum_nodes": 4}]
+    deployment = _deploy(
+        checkpoints={"location": location}, gpu_groups=on_demand, teams=[{"name": "vision", "gpu_quota": 8}]
+    )
+    maps = [one.inputs for one in deployment.of_type("kubernetes:core/v1:ConfigMap")]
+    places = {one["data"]["checkpoints"] for one in maps if one["metadata"]["namespace"] == "vision"}
+    assert len(places) == 1
+    assert places.pop().startswith(says)
+
+
+def test_viewers_are_let_in_without_secrets(local: Deployment) -> None:
+    (auditor,) = [
+        one.inputs["policyArn"]
+        for one in local.of_type("aws:eks/accessPolicyAssociation:AccessPolicyAssociation")
+        if one.inputs["principalArn"].endswith("/auditor")
+    ]
+    assert auditor.endswith("/AmazonEKSViewPolicy")
+    (entry,) = [
+        one.inputs
+        for one in local.of_type("aws:eks/accessEntry:AccessEntry")
+        if one.inputs["principalArn"].endswith("/auditor")
+    ]
+    bindings = local.of_type("kubernetes:rbac.authorization.k8s.io/v1:ClusterRoleBinding")
+    groups = {subject["name"] for one in bindings for subject in one.inputs["subjects"]}
+    assert set(entry["kubernetesGroups"]) <= groups

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+from datetime import UTC, datetime
+
 import pytest
 
 from trainyard.modules.addons import CONTROLLER_ADDONS, NODE_ADDONS
+from trainyard.modules.gpu_capacity import CapacityBlock, scheduled_sizes
 from trainyard.modules.gpu_group import GPU_TAINT
 from trainyard.modules.instance_types import INSTANCE_TYPES, network_interfaces
 
@@ -101,7 +105,7 @@ def test_administrators_and_viewers_have_their_policy_and_no_more(eks, outputs, 
     for principal in settings.access.administrators:
         assert of(principal) == {"AmazonEKSClusterAdminPolicy"}
     for principal in settings.access.viewers:
-        assert of(principal) == {"AmazonEKSAdminViewPolicy"}
+        assert of(principal) == {"AmazonEKSViewPolicy"}
 
 
 def test_every_gpu_group_stands_with_its_capacity_sizes_and_taint(gpu_groups, settings, outputs):
@@ -134,6 +138,7 @@ def test_disks_are_encrypted_and_the_metadata_service_wants_a_token(client, gpu_
     for name, group in gpu_groups.items():
         data = _template(client, group)
         assert data["MetadataOptions"]["HttpTokens"] == "required", name
+        assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == 1, f"pods of {name} would reach it"
         for device in data["BlockDeviceMappings"]:
             assert device["Ebs"]["Encrypted"] is True
             assert device["Ebs"]["KmsKeyId"] == outputs["compute_key_arn"]
@@ -162,6 +167,31 @@ def test_capacity_blocks_are_launched_from_their_reservation(client, gpu_groups,
             assert data["InstanceMarketOptions"]["MarketType"] == "capacity-block"
             target = data["CapacityReservationSpecification"]["CapacityReservationTarget"]
             assert target["CapacityReservationId"] == group.reservation_id
+
+
+def test_a_capacity_block_group_grows_and_is_drained_on_time(client, outputs, settings):
+    """Of the two sizes those that lie ahead: Auto Scaling forgets an action that has run."""
+    scaling = client("autoscaling")
+    for group in settings.gpu_groups:
+        if group.capacity != "capacity-block":
+            continue
+        block = CapacityBlock(group.reservation_id, group.starts_at, group.ends_at, group.maximum_nodes)
+        found = scaling.describe_scheduled_actions(AutoScalingGroupName=outputs["gpu_auto_scaling_groups"][group.name])
+        sizes = {(one["StartTime"], one["DesiredCapacity"]) for one in found["ScheduledUpdateGroupActions"]}
+        assert {(one.at.astimezone(UTC), one.nodes) for one in scheduled_sizes(block, datetime.now(UTC))} <= sizes
+
+
+def test_local_disks_become_one_array_that_holds_what_pods_write(client, gpu_groups, settings):
+    for group in settings.gpu_groups:
+        said = base64.b64decode(_template(client, gpu_groups[group.name]).get("UserData", "")).decode()
+        disks = INSTANCE_TYPES[group.instance_type].nvme_disks
+        assert ("strategy: RAID0" in said) == bool(disks), group.name
+
+
+def test_nodes_that_fail_are_replaced(gpu_groups):
+    assert {name: one.get("nodeRepairConfig", {}).get("enabled") for name, one in gpu_groups.items()} == dict.fromkeys(
+        gpu_groups, True
+    )
 
 
 def _template(client, group: dict) -> dict:

@@ -20,9 +20,10 @@ from trainyard.local.paths import require_checkout
 HERE = Path(__file__).parent
 WOULD = (
     "With an account this would read, and change nothing: the stack's outputs (pulumi stack output --json), buckets, "
-    "keys, queue and rules, network and endpoints, registry, budget, cluster, access entries, add-ons, node groups "
-    "with their launch templates, the file system, and through the Kubernetes API the teams' namespaces. The same "
-    "assertions hold in a rehearsal: .venv/bin/pytest tests/standing"
+    "keys and their policies, queue and rules, network and endpoints, registry and image mirror, budget, topics and "
+    "alarms, backups, cluster, access entries, add-ons, node groups with their launch templates and scheduled sizes, "
+    "the file system, and through the Kubernetes API the teams' namespaces, job templates and the device plugins. The "
+    "same assertions hold in a rehearsal: .venv/bin/pytest tests/standing"
 )
 
 

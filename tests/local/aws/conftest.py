@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
-import boto3
 import pytest
 from aws_program import DEFAULT_TAGS, Program
+from emulated_account import Clients, emulated_account
 
 from trainyard.local.aws.account import Account
 from trainyard.local.aws.provider import Configuration, Provider
@@ -18,20 +16,8 @@ from trainyard.local.aws.provider import Configuration, Provider
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an emulated account, served by a process of its own."""
-    log = tmp_path_factory.mktemp("server") / "log"
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "trainyard.local.aws.server", "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert "http://" in line, log.read_text()
-        yield line.split()[-1]
-        process.terminate()
-        assert process.wait(10) == 0
+    with emulated_account(tmp_path_factory.mktemp("server")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -40,22 +26,8 @@ def account(endpoint: str) -> Account:
 
 
 @pytest.fixture(scope="session")
-def aws(endpoint: str):
-    """boto3 clients of the emulated account: `aws("s3")`, `aws("s3", "eu-west-1")`."""
-    clients = {}
-
-    def client(service: str, region: str = "us-east-1"):
-        if (service, region) not in clients:
-            clients[service, region] = boto3.client(
-                service,
-                region,
-                endpoint_url=endpoint,
-                aws_access_key_id="testing",
-                aws_secret_access_key="testing",
-            )
-        return clients[service, region]
-
-    return client
+def aws(endpoint: str) -> Clients:
+    return Clients(endpoint)
 
 
 @pytest.fixture

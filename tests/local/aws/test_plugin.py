@@ -227,7 +227,7 @@ def test_nothing_is_begun_after_cancel(endpoint: str):
     servicer = Servicer()
     servicer.Cancel(Empty(), None)  # ty: ignore[invalid-argument-type]
     with pytest.raises(ProviderError, match="cancelled"):
-        servicer._working()
+        servicer.working()
 
 
 def start_plugin() -> subprocess.Popen[str]:

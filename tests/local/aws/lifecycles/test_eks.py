@@ -341,6 +341,24 @@ class TestNodeGroups:
         assert (made["arn"], made["version"], made["launchTemplate"]["version"]) == (arn, "1.35", "2")
         assert made["releaseVersion"].startswith("1.35.")
 
+    @pytest.mark.parametrize("forced", [False, True])
+    def test_an_update_is_forced_only_where_the_program_says_so(self, running: Program, account, forced: bool):
+        """EKS does not tell afterwards, so what it was asked for is looked at."""
+        asked: list[dict[str, Any]] = []
+
+        def note(params: dict[str, Any], **_: Any) -> None:
+            asked.append(params)
+
+        events = account.client("eks", "us-east-1").meta.events
+        running.up(NODE_GROUP, "n", **nodes(running.resources, nodeGroupName="f", releaseVersion="1.34.1-20251120"))
+        events.register("provide-client-params.eks.UpdateNodegroupVersion", note)
+        try:
+            newer = nodes(running.resources, nodeGroupName="f", releaseVersion="1.34.2-20260120")
+            running.up(NODE_GROUP, "n", **newer, forceUpdateVersion=forced)
+        finally:
+            events.unregister("provide-client-params.eks.UpdateNodegroupVersion", note)
+        assert [one["force"] for one in asked] == [forced]
+
 
 class TestAccess:
     def test_an_unknown_policy_is_refused(self, running: Program):

@@ -1,0 +1,67 @@
+"""What is told of services that do not start, and how soon those that do not want to end are gone."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+
+import pytest
+
+from trainyard.local import supervisor
+from trainyard.local.service import PortTakenError, Service, ServiceError, Services, free_ports
+
+LISTEN = """
+import http.server, sys
+http.server.test(http.server.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind="127.0.0.1")
+"""
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + LISTEN
+
+
+def _service(program: str, port: int) -> Service:
+    return Service("one", (sys.executable, "-c", program, str(port)), f"http://127.0.0.1:{port}")
+
+
+def test_the_error_holds_the_end_of_the_log_which_may_soon_be_gone(tmp_path):
+    (port,) = free_ports(1)
+    services = Services((_service("raise SystemExit('the disk is full')", port),), tmp_path)
+    with pytest.raises(ServiceError, match=r"one ended with status 1[\s\S]*one\.log ends with\n  the disk is full"):
+        services.start()
+
+
+def test_a_port_that_another_program_took_is_told_from_other_failures(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        services = Services((_service(LISTEN, other.getsockname()[1]),), tmp_path)
+        with pytest.raises(PortTakenError):
+            services.start()
+
+
+def test_after_a_port_was_taken_others_are_tried(tmp_path, monkeypatch):
+    (free,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ports = iter((other.getsockname()[1], free))
+        monkeypatch.setattr(supervisor, "_services", lambda *_: (_service(LISTEN, next(ports)),))
+        (tmp_path / "logs").mkdir()
+        begun = supervisor._Supervisor(tmp_path, 0, kubernetes=False)
+        monkeypatch.setattr(begun, "_owner_is_gone", lambda: False)
+        (running,) = begun._start()
+        assert running.url.endswith(f":{free}")
+        assert begun.services is not None
+        begun.services.end()
+
+
+def test_a_service_that_does_not_end_by_itself_is_ended(tmp_path):
+    (port,) = free_ports(1)
+    services = Services((_service(STUBBORN, port),), tmp_path)
+    services.start()
+    began = time.monotonic()
+    services.end()
+    assert time.monotonic() - began < 3
+    assert services.ended() is not None
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"supervisor": 1}', '{"supervisor": {}, "services": []}', "\x00"])
+def test_a_record_that_is_none_means_that_nothing_runs(tmp_path, content):
+    (tmp_path / "services.json").write_text(content)
+    assert supervisor.running(tmp_path) is None
+    assert not supervisor.stop(tmp_path)
