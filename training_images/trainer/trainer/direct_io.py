@@ -1,7 +1,7 @@
 """Large files written and read past the kernel's page cache.
 
-A checkpoint is written once and hardly ever read: in the cache it would push out the training data, and bringing it there
-costs as much processor time as all else about it. Where a file system does not allow it, the cache is used.
+A checkpoint is written once and hardly ever read: in the cache it would push out the training data, and bringing it
+there costs as much processor time as all else about it. Where a file system does not allow it, the cache is used.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
@@ -29,9 +30,9 @@ from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElas
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SubprocessContext
 from torch.distributed.elastic.rendezvous import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
 
-from trainer.processes import LAUNCHER_VARIABLE
 from trainer.errors import TrainingError, UserError
 from trainer.exit_codes import FAILED, FINISHED, HUNG
+from trainer.processes import LAUNCHER_VARIABLE
 
 SECONDS_TO_MEET = 900.0
 """How long the nodes of a gang wait for each other."""
@@ -292,10 +293,8 @@ def run_ranks(arguments: list[str], processes: int, nodes: Nodes, signals: Signa
 
 
 def _send(pid: int, number: signal.Signals, group: bool = False) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(pid, number) if group else os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _first_line(error: Exception) -> str:

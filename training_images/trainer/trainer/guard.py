@@ -43,8 +43,8 @@ class NonFiniteGuard:
             # The scaler skips by itself, and while it looks for a scale that is no fault.
             bad = bad & (self._scaler._scale <= 1.0) if self._scaler._scale is not None else bad
         else:
-            optimizer.found_inf = bad.to(torch.float32)  # ty: ignore[unresolved-attribute]
-            optimizer.grad_scale = None  # ty: ignore[unresolved-attribute]
+            optimizer.found_inf = bad.to(torch.float32)  # ty: ignore[missing-attribute]
+            optimizer.grad_scale = None  # ty: ignore[missing-attribute]
         self._pending.append((step, position, bad))
 
     def skipped(self) -> list[Skipped]:

@@ -50,7 +50,7 @@ class Measured:
     upload_seconds: float
     """From the snapshot until the checkpoint is durable, while training goes on."""
     restore_seconds: float
-    """From a failure until the first step again: start, fetch, verify, load."""
+    """To find, fetch, verify and load a checkpoint; the start of processes comes on top, little beside a failure."""
 
 
 @dataclass(frozen=True)

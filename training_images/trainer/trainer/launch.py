@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,10 +139,8 @@ def _tell(status: int, preempted: int, ended: Ended, outcome: dict) -> None:
 
 def _forget_outcome(directory: Path) -> None:
     """What an earlier start has said of its end; a place that can't be written is for rank 0 to tell."""
-    try:
+    with suppress(OSError):
         (directory / "outcome.json").unlink(missing_ok=True)
-    except OSError:
-        pass
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:

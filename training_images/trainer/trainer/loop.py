@@ -20,14 +20,15 @@ from trainer.ema import WeightAverage
 from trainer.errors import TrainingError, UserError
 from trainer.gang import Gang
 from trainer.guard import NonFiniteGuard, SpikeGuard
-from trainer.metrics import EVALUATION
 from trainer.manifest import Ending as SaveEnding
+from trainer.metrics import EVALUATION
 from trainer.model import Decoder
 from trainer.parallel import parallelize, settle
 from trainer.phases import Phases
 from trainer.preemption import Leaving, Notice, agree_to_leave, listen
 from trainer.profiling import Profiling
 from trainer.reporting import Ending, Outcome, Reporter, RunDirectory
+from trainer.save_interval import SaveInterval
 from trainer.schedule import build_optimizer, learning_rate, set_learning_rate
 from trainer.shards import Split, TokenShards
 from trainer.state import TrainingState, rng_state, seed_rank, set_rng_state
@@ -54,7 +55,7 @@ def train(config: Config, notice: Notice, dump_batches: Path | None = None) -> O
     """
     gang = Gang.assemble()
     directory = gang.from_leader(lambda: RunDirectory(config))
-    reporter = Reporter(config, directory if gang.leads else None)
+    reporter = Reporter(config, directory if gang.leads else None, gang.device)
     trainer: Trainer | None = None
     try:
         trainer = Trainer(config, gang, notice, reporter, gang.from_leader(directory.run_id), dump_batches)
@@ -110,6 +111,7 @@ class Trainer:
         seed_rank(config.run.seed, gang.rank, step=0)
 
         self.checkpoints = Checkpoints(config, run_id, data.hash, gang)
+        self.save_interval = SaveInterval(config.checkpoint, gang)
         self.dump_path, self.dump = dump_batches, None
         self.resumed_from_step: int | None = None
         self.newest_checkpoint: str | None = None
@@ -140,7 +142,7 @@ class Trainer:
                     continue
                 if self._due(self.config.evaluation.interval_steps):
                     self._evaluate()
-                if self.save_soon or self._due(self.config.checkpoint.interval_steps):
+                if self.save_soon or self.save_interval.due(self.state.progress.step):
                     self.save_soon = False
                     self._save("interval")
                 self._tell_saves()
@@ -260,6 +262,7 @@ class Trainer:
         self.phases.enter("saving")
         started = time.perf_counter()
         step = self.state.progress.step
+        self.save_interval.begun(step)
         try:
             begun = self.checkpoints.save(self.state, ending, wait, seconds_left)
         except CheckpointError as error:
@@ -276,7 +279,7 @@ class Trainer:
         elif begun.state == "local":
             self.newest_checkpoint = begun.uri
             self.reporter.event("checkpoint-local", f"{begun.uri}: {begun.reason}", step=step, uri=begun.uri)
-        self.reporter.pause_clock(time.perf_counter() - started)
+        self.reporter.stalled(time.perf_counter() - started)
 
     def _tell_saves(self) -> None:
         """What the background has completed."""
@@ -288,6 +291,10 @@ class Trainer:
                     f"training stood still for {one.stall_seconds:.2f} s)"
                 )
                 self.reporter.event("checkpoint", said, **asdict(one))
+                measured, history = self.checkpoints.measured, self.checkpoints.history
+                if reason := self.save_interval.choose(measured, history, self.reporter.step_seconds):
+                    said = f"checkpoints {reason}"
+                    self.reporter.event("interval", said, step=one.step, steps=self.save_interval.steps, reason=reason)
             elif isinstance(one, SaveFailed):
                 said = f"{one.uri}: could not be saved: {one.reason}; newest checkpoint: {one.newest_durable}"
                 self.reporter.event(
@@ -344,6 +351,7 @@ class Trainer:
             self.reporter.event("checkpoint-refused", said, step=refused.step, uri=refused.uri, reason=refused.reason)
         if found is not None:
             self.resumed_from_step = progress.step
+            self.save_interval.begun(progress.step)
             self.newest_checkpoint = found.uri
             said = f"resumed at step {progress.step} from {found.uri}; random numbers {random_numbers}"
             self.reporter.event("resumed", said, step=progress.step, uri=found.uri, random_numbers=random_numbers)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import resource
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 
 from trainer.config import Config
@@ -21,6 +26,7 @@ log = logging.getLogger("trainer")
 Ending = Literal["finished", "preempted", "failed"]
 
 _TRACKING_PATIENCE_SECONDS: dict[Ending, float] = {"finished": 60.0, "preempted": 3.0, "failed": 3.0}
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _EVENT_OF_OUTCOME: dict[Ending, str] = {"finished": "finished", "preempted": "interrupted", "failed": "failed"}
 
 
@@ -68,12 +74,26 @@ class RunDirectory:
         write_json(self.path / "outcome.json", asdict(outcome))
 
 
+def memory_bytes(device: torch.device) -> int:
+    """The most that this rank has held on its GPU since the last call; without a GPU what it holds now of the machine."""
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return peak
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 class Reporter:
-    def __init__(self, config: Config, directory: RunDirectory | None) -> None:
+    def __init__(self, config: Config, directory: RunDirectory | None, device: torch.device) -> None:
         """`directory` is None on the ranks that stay silent."""
         self._config = config
         self._directory = directory
         self._journal: Journal | None = None
+        self.step_seconds: float | None = None
+        """Mean of the last line."""
+        self._device = device
         self.start_clock(0.0)
 
     def open(self, run_id: str, resumed_step: int) -> None:
@@ -92,6 +112,7 @@ class Reporter:
     def start_clock(self, data_wait_seconds: float) -> None:
         self._line_started = time.perf_counter()
         self._line_data_wait = data_wait_seconds
+        self._line_stall = 0.0
         self._line_steps = 0
         self._line_tokens = 0
 
@@ -103,10 +124,18 @@ class Reporter:
         """Takes time that was not spent in training steps out of their rate."""
         self._line_started += seconds
 
+    def stalled(self, seconds: float) -> None:
+        """Training stood still for a checkpoint."""
+        self._line_stall += seconds
+        self.pause_clock(seconds)
+
     def step(self, step: int, tokens: int, data_wait_seconds: float, **measured: float) -> None:
         """A line about the steps since the last one. `data_wait_seconds` counts from the start of the process."""
         seconds = (time.perf_counter() - self._line_started) / self._line_steps
         rate = self._line_tokens / self._line_steps / seconds
+        waited = (data_wait_seconds - self._line_data_wait) / self._line_steps
+        memory = memory_bytes(self._device)
+        self.step_seconds = seconds
         if self._journal is not None:
             self._journal.write(
                 step=step,
@@ -115,11 +144,15 @@ class Reporter:
                 tokens=tokens,
                 tokens_per_second=round(rate, 1),
                 seconds_per_step=round(seconds, 6),
-                data_wait_seconds=round((data_wait_seconds - self._line_data_wait) / self._line_steps, 6),
+                data_wait_seconds=round(waited, 6),
+                checkpoint_stall_seconds=round(self._line_stall, 6),
+                memory_bytes=memory,
             )
             log.info(
-                "step %d/%d  loss %.4f  gradient norm %.3f  %.0f tokens/s",
+                "step %d/%d  loss %.4f  gradient norm %.3f  %.0f tokens/s  data wait %.0f %%  "
+                "save stall %.2f s  %.1f GB",
                 step, self._config.training.steps, measured["loss"], measured["grad_norm"], rate,
+                100 * waited / seconds, self._line_stall, memory / 1e9,
             )  # fmt: skip
         self.start_clock(data_wait_seconds)
 

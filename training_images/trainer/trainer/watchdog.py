@@ -262,7 +262,7 @@ def _described(sign: Sign) -> str:
 
 
 def _where(frame: FrameType | None) -> tuple[str, bool]:
-    """The innermost line of a stack, and the innermost of the trainer's own; whether the stack waits for other ranks."""
+    """The innermost line of a stack and the innermost of the trainer's own; whether it waits for other ranks."""
     lines: list[str] = []
     own: str | None = None
     waits, depth = False, 0
