@@ -204,7 +204,7 @@ def test_an_emergency_does_not_wait_for_an_older_save(front: FaultyS3, s3: str, 
     training.step()
     assert training.checkpoints.save(training.state, "interval").state == "under way"
     training.step()
-    saved = training.checkpoints.save(training.state, "preempted", wait=True, seconds_left=8.0)
+    saved = training.checkpoints.save(training.state, "preempted", wait=True, seconds_left=10.0)
     assert saved.state == "durable"
     (dropped, told) = training.checkpoints.finished()
     assert isinstance(dropped, SaveFailed)

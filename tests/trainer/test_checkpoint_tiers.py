@@ -225,7 +225,8 @@ def test_memory_stays_flat_over_fifty_saves(s3: str, tmp_path: Path) -> None:
         measured.append(sum(process.memory_full_info().uss for process in family))
         if number == 9:
             handles = len(list(Path("/proc/self/fd").iterdir()))
-    assert len(list(Path("/proc/self/fd").iterdir())) <= handles
+    # The S3 server runs in this process too, and may have a few connections open; a leak would be forty.
+    assert len(list(Path("/proc/self/fd").iterdir())) <= handles + 8
     training.checkpoints.close(wait=False)
     assert max(measured[40:]) - max(measured[5:15]) < 12e6, [round(m / 1e6) for m in measured]
 

@@ -45,7 +45,9 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavai
 
 _RESTORE_PATIENCE_SECONDS = 120.0
 _TIME_TO_GIVE_UP = 2.0
-"""An older save is dropped for an emergency when less than this many times an upload's usual seconds are left."""
+"""An older save is dropped for an emergency when less than this many times an upload's usual seconds are left,"""
+_LEAST_SECONDS_FOR_UPLOAD = 6.0
+"""or than this: machines that are taken away are busy."""
 _USUAL_UPLOAD_SECONDS = 10.0  # until one has been measured
 
 
@@ -224,7 +226,8 @@ class Checkpoints:
     def _make_way(self, ends: float | None) -> None:
         """Waits for an older save to end, but not if that would leave no time for the next."""
         usual = self.measured.upload_seconds or _USUAL_UPLOAD_SECONDS
-        seconds = None if ends is None else max(0.0, ends - time.monotonic() - _TIME_TO_GIVE_UP * usual)
+        needed = max(_TIME_TO_GIVE_UP * usual, _LEAST_SECONDS_FOR_UPLOAD)
+        seconds = None if ends is None else max(0.0, ends - time.monotonic() - needed)
         if not self._saving.until(lambda: self._saving.flight is None, seconds):
             self._saving.abandon("dropped, to have time for a newer one")
 

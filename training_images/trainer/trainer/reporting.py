@@ -75,7 +75,7 @@ class RunDirectory:
 
 
 def memory_bytes(device: torch.device) -> int:
-    """The most that this rank has held on its GPU since the last call; without a GPU what it holds now of the machine."""
+    """The most that this rank has held on its GPU since the last call; without one, what it holds now of the RAM."""
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
