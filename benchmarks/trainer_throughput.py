@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -32,6 +32,7 @@ from benchmarks.peers.environment import peers_path, peers_python
 from benchmarks.turns import Losses, Program
 
 THREADS = 2
+MOST_ATTEMPTS = 5
 LARGEST_LOSS_DIFFERENCE = 2e-3
 BARE_TARGET, BEST_PEER_TARGET, TRAINER_TARGET = 0.97, 0.98, 1.0
 NAMES = {
@@ -89,10 +90,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="each gives everyone a turn (default %(default)s)")
     parser.add_argument("--case", choices=CASES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--attempts", type=int, default=3, help="at a turn others disturb (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
     given = parser.parse_args()
-    if given.rounds < 1:
-        parser.error("--rounds 1 or more")
+    if given.rounds < 1 or not 1 <= given.attempts <= MOST_ATTEMPTS:
+        parser.error(f"--rounds 1 or more, --attempts 1 to {MOST_ATTEMPTS}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # on the way out, the others are ended too
     result: dict[str, Any] = {
         "benchmark": "trainer_throughput",
         "machine": machine() | {"threads": THREADS},
@@ -102,7 +105,7 @@ def main() -> int:
     }
     for name in given.case or CASES:
         with tempfile.TemporaryDirectory(prefix="trainer-throughput-") as work:
-            result["cases"][name] = compete(CASES[name], Path(work), given.rounds)
+            result["cases"][name] = compete(CASES[name], Path(work), given.rounds, given.attempts)
         show(CASES[name], result["cases"][name])
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +113,7 @@ def main() -> int:
     return 0 if all(case["losses_agree"] for case in result["cases"].values()) else 1
 
 
-def compete(case: Case, work: Path, rounds: int) -> dict[str, Any]:
+def compete(case: Case, work: Path, rounds: int, attempts: int) -> dict[str, Any]:
     """All rounds. The order turns by one from round to round, so that nobody always follows the same."""
     write_data(case, work / "data")
     seconds: dict[str, list[float]] = {name: [] for name in NAMES}
@@ -125,7 +128,7 @@ def compete(case: Case, work: Path, rounds: int) -> dict[str, Any]:
         for number in range(rounds):
             for name in names[number % len(names) :] + names[: number % len(names)]:
                 progress.update(task, description=f"round {number + 1}: {name}")
-                seconds[name].append(programs[name].turn(case.turn_lines))
+                seconds[name].append(programs[name].turn(case.turn_lines, attempts))
                 progress.advance(task)
         losses = {name: program.losses for name, program in programs.items()}
         disturbed = sum(program.disturbed_seconds for program in programs.values())
@@ -158,7 +161,7 @@ def write_data(case: Case, folder: Path) -> None:
 def settings(case: Case, work: Path, run: Path, rounds: int) -> list[str]:
     """What differs from the recipe, as --set takes it."""
     # More steps than anyone gets to, turns that are taken again included: who ends leaves the others without a pair.
-    steps = case.line_steps * (10 + 4 * rounds * case.turn_lines)
+    steps = case.line_steps * (10 + (MOST_ATTEMPTS + 1) * rounds * case.turn_lines)
     return [
         f"run.directory={run}",
         f"data.uri={work / 'data'}",
