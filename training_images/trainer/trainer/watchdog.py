@@ -32,6 +32,7 @@ _LONGEST_TICK_SECONDS = 5.0
 _STORE_SECONDS = 5.0
 _LEAVE_TOGETHER_SECONDS = 8.0
 """Until all have left their stacks: the first to end takes the others' connections with it."""
+_AFTER_THE_LEADER_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 8.0
 """For the outcome and the journal; MLflow is given three."""
 _WAITING_FRAMES = 4
@@ -130,8 +131,13 @@ class Watchdog:
                 self._trip(f"{_described(self._own())}; rank 0, which judges, does not answer")
 
     def _watch_the_watchers(self) -> None:
-        """A loop that holds the interpreter lock lets no thread of Python's run. This one is not Python's."""
-        faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._file)
+        """A loop that holds the interpreter lock lets no thread of Python's run. This one is not Python's.
+
+        It lets the leader judge first, who would otherwise see no more than a connection that is closed, and is done
+        before the leader leaves.
+        """
+        seconds = self._seconds + self._tick_seconds + _AFTER_THE_LEADER_SECONDS
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self._file)
 
     def _talk(self) -> None:
         leader = _Leader(self._seconds) if self._gang.leads else None
