@@ -35,13 +35,13 @@ def device_check(efa_interfaces: int) -> str:
 
 
 def guarded_launch() -> str:
-    """Runs torchrun with its own arguments and ends with its status, unless NCCL trains without EFA.
+    """Runs the launcher, `trainer-launch`, with its own arguments and ends with its status, unless NCCL trains without EFA.
 
     As soon as any rank's log says that a communicator is complete without having said that its provider is EFA, the
-    program writes so to the pod's log and termination message; then it ends with `REFUSED_STATUS`, which takes torchrun
-    and its ranks along, or goes on, as `TRAINYARD_WITHOUT_EFA` says. Once the ranks that torchrun started on this node
+    program writes so to the pod's log and termination message; then it ends with `REFUSED_STATUS`, which takes the launcher
+    and its ranks along, or goes on, as `TRAINYARD_WITHOUT_EFA` says. Once the ranks that it started on this node
     have all proved EFA, it quotes them once and looks no more. A run that never sets NCCL up, one GPU alone, is left
-    in peace. Where torchrun fails, NCCL's warnings follow, which would otherwise stay in the files.
+    in peace. Where it fails, NCCL's warnings follow, which would otherwise stay in the files.
     """
     logs = NCCL_LOGS.replace("%h-%p", "*")
     return (
@@ -51,15 +51,15 @@ def guarded_launch() -> str:
     )
 
 
-# POSIX sh, with nothing but grep and coreutils, which every base image has. Signals go on to torchrun; `wait` returns
+# POSIX sh, with nothing but grep and coreutils, which every base image has. Signals go on to the launcher; `wait` returns
 # above 128 when one has come, and is then called again. The watcher is a subshell and ends the whole by a file.
 _GUARD = f"""\
-torchrun "$@" &
+trainer-launch "$@" &
 job=$!
 for signal in TERM INT HUP QUIT USR1 USR2; do trap "told=1; kill -$signal $job 2>/dev/null" "$signal"; done
 ranks=1
 for word; do
-  case $word in --nproc-per-node=*) ranks=${{word#*=}};; -m) break;; esac
+  case $word in --nproc-per-node=*) ranks=${{word#*=}};; -m|--) break;; esac
 done
 watch() {{
   while sleep 5; do

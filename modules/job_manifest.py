@@ -27,7 +27,7 @@ from typing import Any, Literal
 import yaml
 
 from trainyard.modules.instance_types import instance_type
-from trainyard.modules.job_pod import RENDEZVOUS_PORT, ClaimMount, training_pod
+from trainyard.modules.job_pod import PREEMPTED_EXIT_STATUS, RENDEZVOUS_PORT, ClaimMount, training_pod
 from trainyard.modules.node_labels import GROUP_LABEL, JOB_LABEL, TEAM_LABEL
 
 MOST_NODES = "trainyard.dev/maximum-nodes"
@@ -259,6 +259,15 @@ def _job(shape: JobShape) -> dict[str, Any]:
             "podFailurePolicy": {
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    # Warned by the queue, a gang saves and goes before its node does, and no eviction is in its way.
+                    {
+                        "action": "Ignore",
+                        "onExitCodes": {
+                            "containerName": "trainer",
+                            "operator": "In",
+                            "values": [PREEMPTED_EXIT_STATUS],
+                        },
+                    },
                     # Wrong arguments stay wrong.
                     {
                         "action": "FailJob",

@@ -28,10 +28,13 @@ TRAINER_USER = 10001
 
 RENDEZVOUS_PORT = 29500
 
+PREEMPTED_EXIT_STATUS = 75
+"""Of a trainer that was asked to go and has saved; EX_TEMPFAIL of sysexits.h."""
+
 _INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 
 _KILLED_BEFORE_SECONDS = 15
-"""torchrun ends its workers so long before the pod is killed, and reports how they ended."""
+"""The launcher ends its ranks so long before the pod is killed, and reports how they ended."""
 
 _LEAST_PRIVILEGE = {
     "allowPrivilegeEscalation": False,
@@ -106,7 +109,7 @@ def training_pod(
             {
                 "name": "trainer",
                 "image": "${IMAGE}",
-                # Without EFA the image's own entry point: torchrun behind tini.
+                # Without EFA the image's own entry point: the launcher behind tini.
                 **({"command": _guarded_command()} if kind.efa_interfaces else {}),
                 "args": [
                     "--nnodes=${NODES}",
@@ -115,8 +118,7 @@ def training_pod(
                     "--master-addr=${NAME}-0.${NAME}",
                     f"--master-port={RENDEZVOUS_PORT}",
                     f"--shutdown-timeout={grace_seconds - _KILLED_BEFORE_SECONDS}",
-                    "-m",
-                    "trainer",
+                    "--",
                     "${ARGUMENTS}",
                 ],
                 "env": _environment(kind),
@@ -157,8 +159,8 @@ def _volumes(kind: InstanceType, claims: Sequence[ClaimMount]) -> tuple[list[dic
 
 
 def _guarded_command() -> list[str]:
-    """The image's entry point with the guard between tini and torchrun; the arguments stay the same."""
-    return ["/usr/bin/tini", "--", "/bin/sh", "-c", guarded_launch(), "torchrun"]
+    """The image's entry point with the guard between tini and the launcher; the arguments stay the same."""
+    return ["/usr/bin/tini", "--", "/bin/sh", "-c", guarded_launch(), "trainer-launch"]
 
 
 def _environment(kind: InstanceType) -> list[dict[str, Any]]:
@@ -166,8 +168,8 @@ def _environment(kind: InstanceType) -> list[dict[str, Any]]:
     rank = {"fieldRef": {"fieldPath": f"metadata.labels['{_INDEX_LABEL}']"}}
     variables: list[dict[str, Any]] = [
         {"name": "NODE_RANK", "valueFrom": rank},
-        # For a trainer that ends well after saving: a pod that exits with 0 would count as one that has finished.
-        {"name": "TRAINER_PREEMPTED_EXIT_STATUS", "value": "75"},
+        # Of a pod that was asked to go and has saved: one that exits with 0 would count as finished.
+        {"name": "TRAINER_PREEMPTED_EXIT_STATUS", "value": str(PREEMPTED_EXIT_STATUS)},
     ]
     if kind.efa_interfaces:
         told = {**NCCL_LOG_VARIABLES, WITHOUT_EFA_VARIABLE: "${WITHOUT_EFA}"}

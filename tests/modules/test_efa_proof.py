@@ -31,11 +31,11 @@ ip-10-1:831:840 [0] NCCL INFO Using network Socket
 COMPLETE = "ip-10-1:831:840 [0] NCCL INFO ncclCommInitRank comm 0x5 rank 0 nranks 16 commId 0xad - Init COMPLETE\n"
 
 RANKS = 2
-ARGUMENTS = ("--nnodes=2", f"--nproc-per-node={RANKS}", "-m", "trainer", "--config", "gpt2-124m")
+ARGUMENTS = ("--nnodes=2", f"--nproc-per-node={RANKS}", "--", "--config", "gpt2-124m")
 
 
 class Pod:
-    """A folder with a stand-in for torchrun, which does what a test says, and the guard's program beside it."""
+    """A folder with a stand-in for the launcher, which does what a test says, and the guard's program beside it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Pod:
 
     def start(self, work: str, **environment: str) -> subprocess.Popen[str]:
         """Run the guard. `work` is the stand-in's program in Python; `log(rank, text)` writes NCCL's log there."""
-        stand_in = self.folder / "torchrun"
+        stand_in = self.folder / "trainer-launch"
         stand_in.write_text(
             f"#!{sys.executable}\n"
             "import pathlib, signal, sys, time\n"
@@ -56,7 +56,7 @@ class Pod:
         stand_in.chmod(0o755)
         path = f"{self.folder}:{os.environ['PATH']}"
         return subprocess.Popen(
-            ["/bin/sh", "-c", self.program, "torchrun", *ARGUMENTS],
+            ["/bin/sh", "-c", self.program, "trainer-launch", *ARGUMENTS],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -138,7 +138,7 @@ def test_what_nccl_warned_of_is_shown_where_the_job_fails(pod: Pod) -> None:
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_reaches_torchrun_which_takes_its_time_and_gives_the_status(
+def test_a_signal_reaches_the_launcher_which_takes_its_time_and_gives_the_status(
     pod: Pod, told: signal.Signals, until: Callable
 ) -> None:
     work = (
@@ -152,7 +152,7 @@ def test_a_signal_reaches_torchrun_which_takes_its_time_and_gives_the_status(
     assert (process.returncode, out) == (75, "saved\n")
 
 
-def test_torchrun_that_is_killed_counts_as_killed(pod: Pod) -> None:
+def test_the_launcher_that_is_killed_counts_as_killed(pod: Pod) -> None:
     assert pod.run("import os; os.kill(os.getpid(), signal.SIGKILL)")[0] == 128 + signal.SIGKILL
 
 

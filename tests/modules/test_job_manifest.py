@@ -53,10 +53,10 @@ def test_a_pod_with_efa_looks_whether_all_of_it_is_there_and_one_without_does_no
     assert "command" not in without["containers"][0]
 
 
-def test_a_job_with_efa_is_guarded_and_its_arguments_still_reach_torchrun() -> None:
+def test_a_job_with_efa_is_guarded_and_its_arguments_still_reach_the_launcher() -> None:
     (container,) = _pod()["containers"]
-    # What follows the program is the shell's own name, as in `sh -c PROGRAM torchrun ARGUMENTS`.
-    assert container["command"] == ["/usr/bin/tini", "--", "/bin/sh", "-c", guarded_launch(), "torchrun"]
+    # What follows the program is the shell's own name, as in `sh -c PROGRAM trainer-launch ARGUMENTS`.
+    assert container["command"] == ["/usr/bin/tini", "--", "/bin/sh", "-c", guarded_launch(), "trainer-launch"]
     assert container["args"][0] == "--nnodes=4"
     environment = {one["name"]: one.get("value") for one in container["env"]}
     assert NCCL_LOG_VARIABLES.items() <= environment.items()
@@ -82,7 +82,7 @@ def test_kubernetes_replaces_nothing_in_the_programs() -> None:
 
 
 def test_a_template_shows_its_programs_line_by_line() -> None:
-    assert 'torchrun "$@" &' in [line.strip() for line in job_template(P5).splitlines()]
+    assert 'trainer-launch "$@" &' in [line.strip() for line in job_template(P5).splitlines()]
 
 
 def test_pods_find_each_other_by_the_name_of_the_first() -> None:
@@ -98,14 +98,18 @@ def test_pods_find_each_other_by_the_name_of_the_first() -> None:
     assert pod["spec"]["subdomain"] == service["metadata"]["name"] == "llama"
     assert service["spec"]["publishNotReadyAddresses"] is True
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
-    assert arguments[-4:] == ["-m", "trainer", "--config", "gpt2-124m"]
+    assert arguments[-3:] == ["--", "--config", "gpt2-124m"]
 
 
 def test_a_disruption_is_no_failure_and_wrong_arguments_are_not_tried_again() -> None:
     spec = _rendered()["Job"]["spec"]
-    evicted, refused = spec["podFailurePolicy"]["rules"]
+    evicted, saved_and_gone, refused = spec["podFailurePolicy"]["rules"]
     assert evicted["action"] == "Ignore"
     assert evicted["onPodConditions"][0]["type"] == "DisruptionTarget"
+    assert saved_and_gone == {
+        "action": "Ignore",
+        "onExitCodes": {"containerName": "trainer", "operator": "In", "values": [75]},
+    }
     assert refused == {
         "action": "FailJob",
         "onExitCodes": {"containerName": "trainer", "operator": "In", "values": [2]},
@@ -123,7 +127,7 @@ def test_an_update_of_the_nodes_evicts_nobody_but_on_spot_the_pods_are_told() ->
 
 
 @pytest.mark.parametrize(("spot", "longest"), [(True, 120), (False, 900)])
-def test_torchrun_is_done_before_its_pod_is_killed_and_the_pod_before_its_node(spot: bool, longest: int) -> None:
+def test_the_launcher_is_done_before_its_pod_is_killed_and_the_pod_before_its_node(spot: bool, longest: int) -> None:
     pod = _pod(spot=spot)
     (patience,) = (word for word in pod["containers"][0]["args"] if word.startswith("--shutdown-timeout="))
     assert 30 < int(patience.partition("=")[2]) < pod["terminationGracePeriodSeconds"] < longest
