@@ -35,13 +35,12 @@ def device_check(efa_interfaces: int) -> str:
 
 
 def guarded_launch() -> str:
-    """Runs the launcher, `trainer-launch`, with its own arguments and ends with its status, unless NCCL trains without EFA.
+    """Runs the trainer's launcher with its own arguments and ends with its status, unless NCCL trains without EFA.
 
     As soon as any rank's log says that a communicator is complete without having said that its provider is EFA, the
-    program writes so to the pod's log and termination message; then it ends with `REFUSED_STATUS`, which takes the launcher
-    and its ranks along, or goes on, as `TRAINYARD_WITHOUT_EFA` says. Once the ranks that it started on this node
-    have all proved EFA, it quotes them once and looks no more. A run that never sets NCCL up, one GPU alone, is left
-    in peace. Where it fails, NCCL's warnings follow, which would otherwise stay in the files.
+    program writes so to the pod's log and termination message; then it ends with `REFUSED_STATUS`, which takes the
+    launcher and its ranks along, or goes on, as `TRAINYARD_WITHOUT_EFA` says. Once the ranks of this node have all
+    proved EFA, it quotes them once and looks no more. A run that never sets NCCL up, one GPU alone, is left in peace. Where it fails, NCCL's warnings follow, which would otherwise stay in the files.
     """
     logs = NCCL_LOGS.replace("%h-%p", "*")
     return (
@@ -51,8 +50,8 @@ def guarded_launch() -> str:
     )
 
 
-# POSIX sh, with nothing but grep and coreutils, which every base image has. Signals go on to the launcher; `wait` returns
-# above 128 when one has come, and is then called again. The watcher is a subshell and ends the whole by a file.
+# POSIX sh, with nothing but grep and coreutils, which every base image has. Signals go on to the launcher; `wait`
+# returns above 128 when one has come, and is then called again. The watcher is a subshell and ends the whole by a file.
 _GUARD = f"""\
 trainer-launch "$@" &
 job=$!
