@@ -40,7 +40,8 @@ def guarded_launch() -> str:
     As soon as any rank's log says that a communicator is complete without having said that its provider is EFA, the
     program writes so to the pod's log and termination message; then it ends with `REFUSED_STATUS`, which takes the
     launcher and its ranks along, or goes on, as `TRAINYARD_WITHOUT_EFA` says. Once the ranks of this node have all
-    proved EFA, it quotes them once and looks no more. A run that never sets NCCL up, one GPU alone, is left in peace. Where it fails, NCCL's warnings follow, which would otherwise stay in the files.
+    proved EFA, it quotes them once and looks no more. A run that never sets NCCL up, one GPU alone, is left in peace.
+    Where the launcher fails, NCCL's warnings follow, which would otherwise stay in the files.
     """
     logs = NCCL_LOGS.replace("%h-%p", "*")
     return (
