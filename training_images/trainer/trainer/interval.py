@@ -16,6 +16,10 @@ SECONDS_PER_NODE = 40 * 86_400.0
 in 54 days on 2,048 nodes of eight GPUs, 264 days for a node; small clusters have worse luck and younger software."""
 
 
+UNMEASURED_STEPS = 100
+"""Between saves until a process has measured what one costs."""
+
+
 def prior_mean_seconds(nodes: int) -> float:
     """Between failures anywhere in a gang of `nodes` nodes: any one of them stops all."""
     return SECONDS_PER_NODE / nodes
