@@ -21,7 +21,7 @@ from trainer.reporting import Reporter
 
 config = load_config(sys.argv[2], [argument.removeprefix("--set=") for argument in sys.argv[3:]])
 gang = Gang.assemble()
-trainer = Trainer(config, gang, Notice(), Reporter(config, None), "test")
+trainer = Trainer(config, gang, Notice(), Reporter(config, None, gang.device), "test")
 settle(trainer.model, config.training.micro_batch_size, gang)
 batches = BatchStream(trainer.train_samples, config, 0, gang)
 
@@ -44,7 +44,7 @@ for _ in range(config.training.steps):
     loss = gang.sum_float(loss_sum.item()) / tokens
     steps.append({"loss": loss, "tokens": tokens, "valid_of_ranks": gang.gather(valid), "gradients": gradients})
 if gang.leads:
-    config.run.directory.mkdir()
+    config.run.directory.mkdir(exist_ok=True)
     torch.save(steps, config.run.directory / "gradients.pt")
 batches.close()
 gang.dismiss()

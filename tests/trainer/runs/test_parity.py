@@ -18,15 +18,37 @@ def gradients(run, ranks: int) -> list[dict]:
     return torch.load(run.directory / "gradients.pt")
 
 
+ARCHITECTURES = {
+    "gpt2": {},
+    "llama": {"model__architecture": "llama", "model__heads": 4, "model__key_value_heads": 2},
+    "llama, untied": {"model__architecture": "llama", "model__tied_embeddings": False},
+}
+
+
+@pytest.fixture(scope="module")
+def alone_of() -> dict[str, list[dict]]:
+    """What one process computes, by architecture, once it has."""
+    return {}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(
     ("strategy", "ranks", "micro_batch", "checkpointing"),
     [("ddp", 2, 6, False), ("ddp", 3, 2, True), ("fsdp", 2, 6, True), ("fsdp", 2, 2, False), ("fsdp", 3, 2, False)],
 )
 def test_gradient_of_every_parameter_matches_one_process(
-    new_run: Callable, strategy: str, ranks: int, micro_batch: int, checkpointing: bool
+    new_run: Callable,
+    alone_of: dict[str, list[dict]],
+    architecture: str,
+    strategy: str,
+    ranks: int,
+    micro_batch: int,
+    checkpointing: bool,
 ) -> None:
-    settings = {"model__dropout": 0.0, "training__steps": 3}
-    alone = gradients(new_run(**settings, training__micro_batch_size=12), 1)
+    settings = {**ARCHITECTURES[architecture], "model__dropout": 0.0, "training__steps": 3}
+    if architecture not in alone_of:
+        alone_of[architecture] = gradients(new_run(**settings, training__micro_batch_size=12), 1)
+    alone = alone_of[architecture]
     layout = {"parallel__strategy": strategy, "parallel__activation_checkpointing": checkpointing}
     together = gradients(new_run(**settings, **layout, training__micro_batch_size=micro_batch), ranks)
 
@@ -57,8 +79,10 @@ def test_two_ranks_reach_the_losses_of_one_process(
     assert alone.steps[12][0] < math.log(61) - 0.5, "nothing was learned"
 
 
-def test_compiled_blocks_reach_the_losses_of_uncompiled_ones(new_run: Callable) -> None:
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_compiled_blocks_reach_the_losses_of_uncompiled_ones(new_run: Callable, architecture: str) -> None:
     settings = {"training__steps": 4, "training__micro_batch_size": 12, "model__layers": 1, "model__dropout": 0.0}
+    settings |= ARCHITECTURES[architecture]
     plain = new_run(**settings).go()
     compiled = new_run(**settings, parallel__compile=True).go()
     for step, told in plain.steps.items():
