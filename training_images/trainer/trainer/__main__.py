@@ -39,7 +39,7 @@ def main() -> int:
         arguments = read_arguments()
         config = load_config(arguments.config, arguments.changes)
         accumulation_steps(config.training, world_size)
-        from trainer.loop import train  # torch takes seconds to import; a misspelt setting should not
+        from trainer.run import train  # torch takes seconds to import; a misspelt setting should not
 
         outcome = train(config, notice, arguments.dump_batches)
     except UserError as error:

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from trainer.manifest import CheckpointManifest, Ending, FileRecord, History
 from trainer.saver import Answer, Stage
@@ -15,6 +15,8 @@ from trainer.saver import Answer, Stage
 @dataclass(frozen=True)
 class Saved:
     """A checkpoint has become durable."""
+
+    event: ClassVar[str] = "checkpoint"
 
     uri: str
     step: int
@@ -28,10 +30,18 @@ class Saved:
     not_local: str | None = None
     """Why there is none on the nodes' own disks, if one should be."""
 
+    def __str__(self) -> str:
+        return (
+            f"step {self.step}: saved {self.uri} ({self.bytes / 1e6:.1f} MB in {self.seconds:.2f} s, training stood "
+            f"still for {self.stall_seconds:.2f} s)"
+        )
+
 
 @dataclass(frozen=True)
 class SaveFailed:
     """A checkpoint could not be made durable; those before are untouched."""
+
+    event: ClassVar[str] = "checkpoint-failed"
 
     uri: str
     step: int
@@ -39,14 +49,22 @@ class SaveFailed:
     newest_durable: str | None
     """What a loss of the node would go back to."""
 
+    def __str__(self) -> str:
+        return f"{self.uri}: could not be saved: {self.reason}; newest durable checkpoint: {self.newest_durable}"
+
 
 @dataclass(frozen=True)
 class PruneFailed:
     """Older checkpoints could not be deleted."""
 
+    event: ClassVar[str] = "prune-failed"
+
     step: int
     """Of the one whose saving made them superfluous."""
     reason: str
+
+    def __str__(self) -> str:
+        return f"older checkpoints could not be deleted: {self.reason}"
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The training loop. `Trainer.run` is the whole life of one process, from top to bottom."""
+"""The training loop: `Trainer.run`, `_train_step` and `accumulate` are all of it, from top to bottom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils import deterministic
 
 from trainer import evaluation
 from trainer.batch_dump import BatchDump
-from trainer.checkpoint import CheckpointError, Checkpoints, PruneFailed, Saved, SaveFailed
+from trainer.checkpoint import CheckpointError, Checkpoints, Saved
 from trainer.config import Config
 from trainer.data import BatchStream, Samples, StepBatch, samples_of_step
 from trainer.ema import WeightAverage
@@ -27,7 +27,7 @@ from trainer.parallel import parallelize, settle
 from trainer.phases import Phases
 from trainer.preemption import Leaving, Notice, agree_to_leave, listen
 from trainer.profiling import Profiling
-from trainer.reporting import Ending, Outcome, Reporter, RunDirectory
+from trainer.reporting import Ending, Outcome, Reporter
 from trainer.save_interval import SaveInterval
 from trainer.schedule import build_optimizer, learning_rate, set_learning_rate
 from trainer.shards import Split, TokenShards
@@ -46,35 +46,6 @@ class Preempted(Exception):  # noqa: N818 - nothing went wrong
 
 class _Spiked(Exception):  # noqa: N818 - it is mended at once
     """The loss has jumped. Raised on every rank after the same step."""
-
-
-def train(config: Config, notice: Notice, dump_batches: Path | None = None) -> Outcome:
-    """Joins the gang and trains. However it ends, `outcome.json` says how; `dump_batches` gets each step's samples.
-
-    Raises UserError or TrainingError, on every rank alike.
-    """
-    gang = Gang.assemble()
-    directory = gang.from_leader(lambda: RunDirectory(config))
-    reporter = Reporter(config, directory if gang.leads else None, gang.device)
-    trainer: Trainer | None = None
-    try:
-        trainer = Trainer(config, gang, notice, reporter, gang.from_leader(directory.run_id), dump_batches)
-        outcome = trainer.run()
-        trainer.watchdog.close()
-    except Exception as error:
-        if trainer is not None:
-            if isinstance(error, torch.OutOfMemoryError):
-                trainer.profiling.out_of_memory()
-            trainer.watchdog.close()
-        reason = str(error) or type(error).__name__
-        failed = trainer.outcome("failed", reason) if trainer else Outcome("failed", step=0, reason=reason)
-        reporter.end(failed)
-        if isinstance(error, UserError | TrainingError):
-            gang.dismiss()  # the other ranks are here too; after any other failure they may not be
-        raise
-    reporter.end(outcome)
-    gang.dismiss()
-    return outcome
 
 
 class Trainer:
@@ -284,25 +255,13 @@ class Trainer:
     def _tell_saves(self) -> None:
         """What the background has completed."""
         for one in self.checkpoints.finished():
+            self.reporter.event(one.event, str(one), **asdict(one))
             if isinstance(one, Saved):
                 self.newest_checkpoint = one.uri
-                said = (
-                    f"step {one.step}: saved {one.uri} ({one.bytes / 1e6:.1f} MB in {one.seconds:.2f} s, "
-                    f"training stood still for {one.stall_seconds:.2f} s)"
-                )
-                self.reporter.event("checkpoint", said, **asdict(one))
                 measured, history = self.checkpoints.measured, self.checkpoints.history
                 if reason := self.save_interval.choose(measured, history, self.reporter.step_seconds):
-                    said = f"checkpoints {reason}"
-                    self.reporter.event("interval", said, step=one.step, steps=self.save_interval.steps, reason=reason)
-            elif isinstance(one, SaveFailed):
-                said = f"{one.uri}: could not be saved: {one.reason}; newest checkpoint: {one.newest_durable}"
-                self.reporter.event(
-                    "checkpoint-failed", said, step=one.step, reason=f"could not be saved: {one.reason}"
-                )
-            elif isinstance(one, PruneFailed):
-                said = f"older checkpoints could not be deleted: {one.reason}"
-                self.reporter.event("prune-failed", said, step=one.step, reason=one.reason)
+                    chosen = {"steps": self.save_interval.steps, "reason": reason}
+                    self.reporter.event("interval", f"checkpoints {reason}", step=one.step, **chosen)
 
     def _look_for_a_spike(self, loss_sum: Tensor, step_tokens: int) -> None:
         """Raises _Spiked, on every rank, where this step's loss is far above those before."""
