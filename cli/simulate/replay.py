@@ -119,32 +119,32 @@ def _replay_window(window: Window, job: Job, policy: Policy) -> Account:
         leaving=window.end - leaves,
         losses=int(window.lost),
     )
+    least_steps = -(-(job.upload - job.stall) // job.step)  # while a save is under way
     begins, steps = restored, policy.steps
     """When the steps since the last save begin, and how many there are to be before the next."""
     while (left := leaves - begins - steps * job.step - job.upload) >= 0:
         # A checkpoint that counts before the machines go, or as many as do at this interval.
         cycle = steps * job.step + job.stall
-        saves = 1 + (left // cycle if policy.fixed else 0)
+        saves = 1 + (left // cycle if policy.fixed and steps >= least_steps else 0)
         account.saves += saves
         account.useful += saves * steps * job.step
         account.stalled += saves * job.stall
         begins += saves * cycle
         begun = begins - job.stall - window.start
         policy.saved(begun, begun + job.upload, "interval")
-        steps = max(policy.steps, -(-(job.upload - job.stall) // job.step))
+        steps = max(policy.steps, least_steps)
 
     # A last save may have been begun and not be ended.
     save = begins + steps * job.step
-    ends_at, after = None, leaves - begins
-    before = 0
+    before, after = 0, leaves - begins
+    """Time trained up to that save, and after it."""
     if save < leaves:
         account.saves += 1
         account.stalled += min(job.stall, leaves - save)
-        ends_at, before, after = save + job.upload, steps * job.step, max(0, leaves - save - job.stall)
+        before, after = steps * job.step, max(0, leaves - save - job.stall)
     whole = after - after % job.step
-    saved_on_notice = warned and job.saves_on_notice
-    if saved_on_notice:
-        account.saves += int(before + whole > 0)
+    if warned and job.saves_on_notice:
+        account.saves += int(whole > 0)
         kept = before + whole
         if leaves > restored:
             policy.saved(leaves - window.start, window.end - window.start, "preempted")
@@ -152,7 +152,7 @@ def _replay_window(window: Window, job: Job, policy: Policy) -> Account:
         kept = before + whole
     else:
         account.unwarned += 1
-        kept = before if ends_at is not None and ends_at <= window.end else 0
+        kept = before if save + job.upload <= window.end else 0
     account.useful += kept
     account.lost += before + after - kept
     return account

@@ -7,6 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trainer import interval
 from trainer.interval import FailureRate, Measured, choose, prior_mean_seconds, waste
 
 
@@ -17,7 +18,7 @@ def test_the_worked_example() -> None:
 
 
 def test_the_reason_has_the_numbers() -> None:
-    rate = FailureRate(6000, observed_failures=1, observed_seconds=4000)
+    rate = FailureRate(6000, prior_weight=1, observed_failures=1, observed_seconds=4000)
     assert choose(Measured(15, 10, 40, 600), rate).reason == (
         "every 22 steps (5.5 min): a save stops training for 10 s, a restart takes 10.0 min, a failure is expected "
         "every 83.3 min (1 failure without warning in 66.7 min)"
@@ -36,9 +37,40 @@ def test_a_step_is_the_least() -> None:
 
 def test_what_is_seen_outweighs_what_was_believed() -> None:
     assert FailureRate(1e6).mean_seconds_between == 1e6
-    assert FailureRate(1e6, observed_failures=99, observed_seconds=1e5).mean_seconds_between == pytest.approx(11_000)
-    assert FailureRate(1e3, observed_failures=0, observed_seconds=1e6).mean_seconds_between > 1e6
+    assert FailureRate(1e6, 1, 99, 1e5).mean_seconds_between == pytest.approx(11_000)
     assert prior_mean_seconds(16) * 16 == prior_mean_seconds(1)
+
+
+def test_ten_failures_correct_a_guess_that_is_three_hundred_times_too_hopeful() -> None:
+    believed = FailureRate(40 * 86_400, observed_failures=10, observed_seconds=10 * 3 * 3600).mean_seconds_between
+    # The interval goes with the root: it is off by less than two.
+    assert 3 * 3600 < believed < 4 * 3 * 3600 + 1800
+
+
+def test_time_without_a_failure_is_believed_and_not_more_than_that() -> None:
+    assert FailureRate(1e3, observed_seconds=1e6).mean_seconds_between == 1e6
+    assert FailureRate(1e6, observed_seconds=1e3).mean_seconds_between == 1e6
+
+
+@given(
+    prior=st.floats(1, 1e8),
+    weight=st.floats(0.01, 10),
+    failures=st.integers(0, 1000),
+    seconds=st.floats(1, 1e9),
+)
+def test_it_lies_between_the_guess_and_what_was_seen(
+    prior: float, weight: float, failures: int, seconds: float
+) -> None:
+    believed = FailureRate(prior, weight, failures, seconds).mean_seconds_between
+    seen = seconds / max(1, failures)
+    assert min(prior, seen) * (1 - 1e-9) <= believed <= max(prior, seen) * (1 + 1e-9)
+    assert FailureRate(prior, weight, failures + 1, seconds).mean_seconds_between <= believed * (1 + 1e-9)
+
+
+def test_the_trainer_saves_at_the_same_interval_until_it_has_measured() -> None:
+    from trainer import save_interval
+
+    assert save_interval.UNMEASURED_STEPS == interval.UNMEASURED_STEPS
 
 
 @given(

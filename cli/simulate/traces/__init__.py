@@ -58,7 +58,7 @@ def read(path: Path) -> Trace:
     try:
         content: Any = json.loads(path.read_bytes())
     except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}; name a trace, or none for the shipped ones") from None
+        raise UserError(f"{path}: can't be read: {error.strerror}; name a trace, or none for those shipped") from None
     except ValueError as error:
         raise UserError(f"{path}: is no JSON: {error}; {_EXPECTED}") from None
     metadata = content.get("metadata") if isinstance(content, dict) else None

@@ -18,7 +18,7 @@ from pathlib import Path
 HOUR, DAY = 3600.0, 86_400.0
 
 Means = Callable[[float, float], tuple[float, float]]
-"""(seconds from the beginning, seconds since the last loss) to (mean seconds until the next loss, mean of an outage)."""
+"""(seconds from the beginning, seconds since the last loss) to (mean seconds until the next loss, mean outage)."""
 
 
 @dataclass(frozen=True)

@@ -29,17 +29,26 @@ def prior_mean_seconds(nodes: int) -> float:
 class FailureRate:
     """What is believed of failures: a guess that counts as much as `prior_weight` failures seen, and those seen.
 
-    Only failures without warning count. One that leaves time to save costs no work, however often it comes.
+    Only failures without warning count. One that leaves time to save costs no work, however often it comes. The guess
+    is good to an order of magnitude at best, and on spot far too hopeful, so little weight is put on it: replayed on
+    the traces of `trainyard simulate`, a tenth of a failure loses least. Old evidence counts like new: to forget it
+    with a half-life of one to fourteen days gained nothing there that was worth keeping it by date.
     """
 
     prior_mean_seconds: float
-    prior_weight: float = 1.0
+    prior_weight: float = 0.1
     observed_failures: int = 0
     observed_seconds: float = 0.0
 
     @property
     def mean_seconds_between(self) -> float:
-        """The inverse of the rate's posterior mean: failures as a Poisson process, its rate Gamma distributed."""
+        """The inverse of the rate's posterior mean: failures as a Poisson process, its rate Gamma distributed.
+
+        While none has been seen, it is no longer than the guess or the time without one, where the posterior, with so
+        little weight on the guess, would jump to ten times that time.
+        """
+        if not self.observed_failures:
+            return max(self.prior_mean_seconds, self.observed_seconds)
         seconds = self.prior_weight * self.prior_mean_seconds + self.observed_seconds
         return seconds / (self.prior_weight + self.observed_failures)
 
