@@ -53,12 +53,20 @@ def shipped() -> list[Trace]:
     return [read(path) for path in sorted(Path(__file__).parent.glob("*.json"))]
 
 
+def find(name: str) -> Trace:
+    """The shipped trace of that name, else the file. Raises UserError as `read` does."""
+    ours = Path(__file__).parent / f"{name}.json"
+    if "/" not in name and ours.is_file():
+        return read(ours)
+    return read(Path(name))
+
+
 def read(path: Path) -> Trace:
     """Raises UserError for a file that can't be read or is no trace."""
     try:
         content: Any = json.loads(path.read_bytes())
     except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}; name a trace, or none for those shipped") from None
+        raise UserError(f"{path}: can't be read: {error.strerror}; shipped are {_names()}") from None
     except ValueError as error:
         raise UserError(f"{path}: is no JSON: {error}; {_EXPECTED}") from None
     metadata = content.get("metadata") if isinstance(content, dict) else None
@@ -73,6 +81,10 @@ def read(path: Path) -> Trace:
             raise UserError(f"{path}: data[{index}] is {entry!r}; {_EXPECTED}")
     description = metadata.get("description")
     return Trace(path.stem, float(gap), tuple(map(int, data)), description if isinstance(description, str) else "")
+
+
+def _names() -> str:
+    return ", ".join(sorted(path.stem for path in Path(__file__).parent.glob("*.json")))
 
 
 _EXPECTED = 'expected {"metadata": {"gap_seconds": 60}, "data": [1, 1, 0, …]}, with seconds from 0.001 to 1,000,000'
