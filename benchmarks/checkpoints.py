@@ -1,13 +1,10 @@
-"""What a checkpoint costs: how long training stands still for it, how much training time is lost to it altogether, and
-how fast it goes to a bucket and comes back.
+"""What a checkpoint costs: how long training stands still for it, and how much training time is lost to it altogether.
 
 A state of --megabytes (weights and Adam's moments) is trained on all cores. Lost is the wall time of a stretch with one
 save in it, less that of as many steps without, so that what the background takes from training counts. The stretch ends
-when the checkpoint is durable. Compared with torch.distributed.checkpoint: saved synchronously with the number of
-threads that is best here, and its asynchronous ways. These neither hash nor read back; the trainer does both.
-
-Upload and restore go to an emulated bucket in a process of its own, and are compared with boto3 alone, files in
-parallel and in parts: it neither hashes nor verifies nor loads.
+when the checkpoint is durable: in a folder, synced. Compared with torch.distributed.checkpoint: saved synchronously
+with the number of threads that is best here, and its asynchronous ways. These neither hash nor read back; the trainer
+does both. How fast a checkpoint goes to a bucket and comes back is measured by benchmarks.object_storage.
 
     python -m benchmarks.checkpoints --json checkpoints.json
 """
@@ -18,21 +15,20 @@ import argparse
 import gc
 import json
 import os
-import platform
 import shutil
 import socket
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
@@ -47,11 +43,13 @@ from trainer.gang import Gang
 from trainer.parallel import ParallelModel
 from trainer.state import TrainingState
 
+from benchmarks.figures import Spread, machine, ratios, spread, verdict
+from benchmarks.turns import QUIET_SHARE, busy_seconds
+
 WIDTH = 2048
 LEAST_STEPS = 12
 SYNCHRONOUS_THREADS = (1, 2, 4, 8)
-BUCKET = "checkpoints"
-LOST_TARGET, STALL_TARGET, TRANSFER_TARGET = 0.10, 1.5, 0.9
+LOST_TARGET, STALL_TARGET = 0.10, 1.5
 
 Begin = Callable[[], Callable[[], bool]]
 """Saves; returns what tells whether the checkpoint is durable."""
@@ -113,12 +111,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="checkpoints-", dir=Path.cwd()) as work:
         result = {
             "benchmark": "checkpoints",
-            "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+            "machine": machine(),
             "torch": torch.__version__,
             "state_megabytes": round(training.bytes / 1e6, 1),
             "rounds": given.rounds,
             **cost_of_saving(training, Path(work), given.rounds),
-            **transfers(training, Path(work), given.rounds),
         }
     dist.destroy_process_group()
     show(result)
@@ -133,57 +130,108 @@ def cost_of_saving(training: Training, work: Path, rounds: int) -> dict[str, Any
     threads = best_threads(training, work)
     stager = DefaultStager(StagingOptions(False, False, False, False))
     ours = training.checkpoints(work, str(work / "ours"), asynchronous=True)
+    synchronous = f"dcp.save, {threads} threads"
     ways: dict[str, Begin] = {
         "trainer": lambda: begin_ours(training, ours),
-        f"dcp.save, {threads} threads": lambda: begin_synchronous(training, work, threads),
-        "dcp.async_save": lambda: begin_asynchronous(training, work),
-        "dcp.async_save, stager reused": lambda: begin_asynchronous(training, work, async_stager=stager),
+        synchronous: lambda: begin_synchronous(training, work, threads),
+        "dcp.async_save, thread": lambda: begin_asynchronous(training, work, async_stager=stager),
         "dcp.async_save, process": lambda: begin_asynchronous(
             training, work, async_checkpointer_type=AsyncCheckpointerType.PROCESS
         ),
     }
-    taken = {way: {"stall": [], "lost": []} for way in ways}
+    taken = {
+        way: Taken(steps=stretch(training, begin).steps) for way, begin in ways.items()
+    }  # the first does not count
     memcpy = []
-    for way in ways:
-        stretch(training, ways[way])  # the first is not counted
     names = list(ways)
-    for number in range(rounds):
-        memcpy.append(seconds_of_memcpy(training))
-        for way in names[number % len(names) :] + names[: number % len(names)]:
-            before = training.steps(LEAST_STEPS)
-            stall, seconds, count = stretch(training, ways[way])
-            per_step = (before + training.steps(LEAST_STEPS)) / (2 * LEAST_STEPS)
-            taken[way]["stall"].append(stall)
-            taken[way]["lost"].append(seconds - count * per_step)
+    with share_of_others() as others:
+        for number in range(rounds):
+            memcpy.append(seconds_of_memcpy(training))
+            for way in names[number % len(names) :] + names[: number % len(names)]:
+                measure(training, ways[way], taken[way])
     ours.close(wait=False)
     stager.close()
-    synchronous = names[1]
-    best = statistics.median(taken[synchronous]["lost"])
+    lost = {way: one.lost for way, one in taken.items()}
     return {
         "memcpy_seconds": spread(memcpy),
         "saving": {
-            way: {"stall_seconds": spread(one["stall"]), "lost_seconds": spread(one["lost"])}
+            way: {
+                "stall_seconds": spread(one.stall),
+                "lost_seconds": spread(one.lost),
+                "seconds_until_durable": spread(one.until_durable),
+            }
             for way, one in taken.items()
         },
-        "lost_to_best_synchronous": {**ratios(taken["trainer"]["lost"], [best] * rounds), "target": LOST_TARGET},
-        "stall_to_memcpy": {**ratios(taken["trainer"]["stall"], memcpy), "target": STALL_TARGET},
+        "lost_to_best_synchronous": ratios(lost["trainer"], lost[synchronous], at_most=LOST_TARGET),
+        "stall_to_memcpy": ratios(taken["trainer"].stall, memcpy, at_most=STALL_TARGET),
+        "share_of_others": others[0],
     }
 
 
-def stretch(training: Training, begin: Begin) -> tuple[float, float, int]:
-    """Trains until the checkpoint is durable, and a little on. Returns stall, seconds in all, and steps."""
+@dataclass(frozen=True)
+class Stretch:
+    """Training from a little before a save until a little after the checkpoint is durable; seconds."""
+
+    stall: float
+    until_durable: float
+    seconds: float
+    steps: int
+
+
+@dataclass
+class Taken:
+    """By one way of saving, round by round; seconds."""
+
+    steps: int
+    """Of the last stretch."""
+    stall: list[float] = field(default_factory=list)
+    lost: list[float] = field(default_factory=list)
+    until_durable: list[float] = field(default_factory=list)
+
+
+def measure(training: Training, begin: Begin, taken: Taken) -> None:
+    """A stretch with a save, and about as many steps without one, half of them before and half after."""
+    before = taken.steps // 2
+    seconds = training.steps(before)
+    one = stretch(training, begin)
+    after = max(one.steps - before, LEAST_STEPS // 2)
+    per_step = (seconds + training.steps(after)) / (before + after)
+    taken.steps = one.steps
+    taken.stall.append(one.stall)
+    taken.lost.append(one.seconds - one.steps * per_step)
+    taken.until_durable.append(one.until_durable)
+
+
+def stretch(training: Training, begin: Begin) -> Stretch:
     gc.collect()
     began = time.perf_counter()
     training.steps(2)
     at_save = time.perf_counter()
     durable = begin()
     stall = time.perf_counter() - at_save
-    count = 2
-    while not durable() or count < LEAST_STEPS:
+    steps = 2
+    while not durable():
         training.steps(1)
-        count += 1
-    training.steps(2)
-    return stall, time.perf_counter() - began, count + 2
+        steps += 1
+    until_durable = time.perf_counter() - at_save
+    rest = max(2, LEAST_STEPS - steps)
+    training.steps(rest)
+    return Stretch(stall, until_durable, time.perf_counter() - began, steps + rest)
+
+
+@contextmanager
+def share_of_others() -> Generator[list[float]]:
+    """What part of all processors other programs used meanwhile: at the end, the only element of the list."""
+    share: list[float] = []
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+
+    def own_seconds() -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in family)
+
+    began, busy, own = time.perf_counter(), busy_seconds(), own_seconds()
+    yield share
+    used = busy_seconds() - busy - (own_seconds() - own)
+    share.append(round(used / (time.perf_counter() - began) / (os.cpu_count() or 1), 3))
 
 
 def begin_ours(training: Training, checkpoints: Checkpoints) -> Callable[[], bool]:
@@ -226,7 +274,7 @@ def best_threads(training: Training, work: Path) -> int:
         begin_synchronous(training, work, threads)
         return time.perf_counter() - began
 
-    return min(SYNCHRONOUS_THREADS, key=lambda threads: min(seconds(threads) for _ in range(3)))
+    return min(SYNCHRONOUS_THREADS, key=lambda threads: min(seconds(threads) for _ in range(2)))
 
 
 def seconds_of_memcpy(training: Training) -> float:
@@ -239,135 +287,9 @@ def seconds_of_memcpy(training: Training) -> float:
     return time.perf_counter() - began
 
 
-def transfers(training: Training, work: Path, rounds: int) -> dict[str, Any]:
-    """Megabytes per second to and from a bucket, ours and boto3's, in turn."""
-    rates: dict[str, list[float]] = {name: [] for name in ("upload", "boto3 upload", "restore", "boto3 download")}
-    with bucket(work):
-        for number in range(rounds):
-            pair = [lambda n=number: our_transfers(training, work, n, rates), lambda: raw_transfers(work, rates)]
-            if number == 0:
-                pair[0]()  # lays out the files that boto3 carries too; not counted
-                for name in rates:
-                    rates[name].clear()
-            for one in pair if number % 2 == 0 else reversed(pair):
-                one()
-    return {
-        "transfers_megabytes_per_second": {name: spread(values) for name, values in rates.items()},
-        "upload_to_boto3": {**ratios(rates["upload"], rates["boto3 upload"]), "target": TRANSFER_TARGET},
-        "restore_to_boto3": {**ratios(rates["restore"], rates["boto3 download"]), "target": TRANSFER_TARGET},
-    }
-
-
-def our_transfers(training: Training, work: Path, number: int, rates: dict[str, list[float]]) -> None:
-    """A save that is waited for, upload and confirmation alone; then a restore on a node with an empty disk, whole."""
-    uri = f"s3://{BUCKET}/ours-{number}-{time.monotonic_ns()}"
-    checkpoints = training.checkpoints(fresh(work / "node"), uri, asynchronous=False)
-    seconds = upload_seconds(training, checkpoints)
-    rates["upload"].append(training.bytes / 1e6 / seconds)
-    other = training.checkpoints(fresh(work / "other-node"), uri, asynchronous=False)
-    began = time.perf_counter()
-    found = other.newest_sound()
-    assert found is not None
-    other.load(found, training.state)
-    rates["restore"].append(training.bytes / 1e6 / (time.perf_counter() - began))
-    shutil.rmtree(work / "files", ignore_errors=True)
-    shutil.copytree(found.folder, work / "files")
-    empty_bucket()
-
-
-def upload_seconds(training: Training, checkpoints: Checkpoints) -> float:
-    """From when all is hashed and on the node's own disk until the manifest stands in the bucket."""
-    from trainer.flight import Flight
-
-    hashed: list[float] = []
-    hear = Flight.hear
-
-    def heard(flight: Flight, answer: Any) -> None:
-        if answer.stage == "files":
-            hashed.append(time.perf_counter())
-        hear(flight, answer)
-
-    Flight.hear = heard
-    try:
-        checkpoints.save(training.state, "interval", wait=True)
-        return time.perf_counter() - hashed[0]
-    finally:
-        Flight.hear = hear
-        checkpoints.close(wait=True)
-
-
-def raw_transfers(work: Path, rates: dict[str, list[float]]) -> None:
-    """The same files, as boto3 alone carries them: so many at once, each in parts."""
-    import boto3
-    from boto3.s3.transfer import TransferConfig
-    from botocore.config import Config
-
-    client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}, max_pool_connections=64))
-    config = TransferConfig(max_concurrency=8)
-    files = sorted((work / "files").iterdir())
-    size = sum(file.stat().st_size for file in files)
-    with ThreadPoolExecutor(8) as pool:
-        began = time.perf_counter()
-        list(pool.map(lambda f: client.upload_file(str(f), BUCKET, f"raw/{f.name}", Config=config), files))
-        rates["boto3 upload"].append(size / 1e6 / (time.perf_counter() - began))
-        to = fresh(work / "raw")
-        to.mkdir()
-        began = time.perf_counter()
-        list(pool.map(lambda f: client.download_file(BUCKET, f"raw/{f.name}", str(to / f.name), Config=config), files))
-        rates["boto3 download"].append(size / 1e6 / (time.perf_counter() - began))
-    empty_bucket()
-
-
-def empty_bucket() -> None:
-    from trainer.storage import open_storage
-
-    storage = open_storage(f"s3://{BUCKET}")
-    storage.delete(storage.list())
-
-
-@contextmanager
-def bucket(work: Path):
-    """An emulated account with an empty bucket, and the environment that leads there."""
-    import boto3
-
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with (work / "moto.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 60
-        while "Running on http://" not in (said := (work / "moto.log").read_text()):
-            assert time.monotonic() < deadline, said
-            time.sleep(0.1)
-        endpoint = said.split("Running on ")[1].split()[0]
-        os.environ.update(
-            AWS_ENDPOINT_URL=endpoint,
-            AWS_ACCESS_KEY_ID="benchmark",
-            AWS_SECRET_ACCESS_KEY="benchmark",
-            AWS_DEFAULT_REGION="us-east-1",
-            AWS_EC2_METADATA_DISABLED="true",
-        )
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
-        yield
-    finally:
-        server.kill()
-        server.wait()
-
-
 def fresh(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     return folder
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {
-        "median": round(statistics.median(values), 4),
-        "min": round(min(values), 4),
-        "max": round(max(values), 4),
-    }
-
-
-def ratios(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    return spread([own / other for own, other in zip(ours, theirs, strict=True)])
 
 
 def show(result: dict[str, Any]) -> None:
@@ -375,36 +297,22 @@ def show(result: dict[str, Any]) -> None:
     title = (
         f"a save of {result['state_megabytes']:.0f} MB, {result['machine']['cores']} cores, {result['rounds']} rounds"
     )
-    saving = Table(title=title, title_justify="left")
-    saving.add_column("way")
-    for column in ("stall, s", "min … max", "training lost, s", "min … max"):
-        saving.add_column(column, justify="right")
+    table = Table(title=title, title_justify="left")
+    table.add_column("way")
+    for column in ("stall, s", "min … max", "training lost, s", "min … max", "durable after, s"):
+        table.add_column(column, justify="right")
     for way, one in result["saving"].items():
-        saving.add_row(way, *columns(one["stall_seconds"], 3), *columns(one["lost_seconds"], 2))
-    saving.add_row("a copy of the state in memory", *columns(result["memcpy_seconds"], 3))
-    console.print(saving)
-    moved = Table(title="to and from a bucket", title_justify="left")
-    moved.add_column("what")
-    for column in ("MB/s", "min … max"):
-        moved.add_column(column, justify="right")
-    for what, rate in result["transfers_megabytes_per_second"].items():
-        moved.add_row(what, *columns(rate, 0))
-    console.print(moved)
-    for name, said, at_most in (
-        ("lost_to_best_synchronous", "training lost, to the best synchronous save", True),
-        ("stall_to_memcpy", "stall, to a copy in memory", True),
-        ("upload_to_boto3", "upload, to boto3", False),
-        ("restore_to_boto3", "restore, to a download with boto3", False),
-    ):
-        one = result[name]
-        met = one["median"] <= one["target"] if at_most else one["median"] >= one["target"]
-        verdict = "met" if met else "[bold red]missed[/]"
-        console.print(
-            f"{said}: {one['median']:.2f} ({'at most' if at_most else 'at least'} {one['target']}: {verdict})"
-        )
+        durable = f"{one['seconds_until_durable']['median']:.1f}"
+        table.add_row(way, *columns(one["stall_seconds"], 3), *columns(one["lost_seconds"], 2), durable)
+    table.add_row("a copy of the state in memory", *columns(result["memcpy_seconds"], 3))
+    console.print(table)
+    console.print(verdict("training lost, to the best synchronous save", result["lost_to_best_synchronous"]))
+    console.print(verdict("stall, to a copy in memory", result["stall_to_memcpy"]))
+    if result["share_of_others"] > QUIET_SHARE:
+        console.print(f"[bold red]others used {result['share_of_others']:.0%} of the processors[/] meanwhile")
 
 
-def columns(one: dict[str, float], digits: int) -> tuple[str, str]:
+def columns(one: Spread, digits: int) -> tuple[str, str]:
     return f"{one['median']:.{digits}f}", f"{one['min']:.{digits}f} … {one['max']:.{digits}f}"
 
 

@@ -20,10 +20,13 @@ def spread(values: Sequence[float]) -> Spread:
     }
 
 
-def ratios(over: Sequence[float], under: Sequence[float], at_least: float | None = None) -> Spread:
+def ratios(
+    over: Sequence[float], under: Sequence[float], at_least: float | None = None, at_most: float | None = None
+) -> Spread:
     """Pair by pair: each pair ran within the same minute. Of seconds, `over` / `under` is a ratio of speeds."""
     values = spread([one / other for one, other in zip(over, under, strict=True)])
-    return values if at_least is None else values | {"at_least": at_least}
+    wanted = {"at_least": at_least, "at_most": at_most}
+    return values | {name: value for name, value in wanted.items() if value is not None}
 
 
 def verdict(what: str, figure: Spread) -> str:
