@@ -9,6 +9,7 @@ whole context; here it looks at itself and those before it, half as many, which 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +76,17 @@ def peak_flops(device_name: str, precision: Precision) -> float | None:
                 return None
             return (single if precision == "fp32" else halves) * 1e12
     return None
+
+
+def utilisation_of(
+    shape: ModelConfig, vocabulary_size: int, precision: Precision, device: torch.device, devices: int
+) -> Callable[[float], float | None]:
+    """Gives the MFU for the tokens/s of the whole gang; None where the peak is not known, as on CPUs."""
+    peak = peak_flops(torch.cuda.get_device_name(device), precision) if device.type == "cuda" else None
+    if peak is None:
+        return lambda _tokens_per_second: None
+    token_flops = flops_per_token(shape, vocabulary_size)
+    return lambda tokens_per_second: mfu(tokens_per_second, token_flops, devices, peak)
 
 
 def mfu(tokens_per_second: float, token_flops: float, devices: int, peak: float) -> float:

@@ -18,6 +18,7 @@ from trainer.config import Config
 from trainer.data import BatchStream, Samples, StepBatch, samples_of_step
 from trainer.ema import WeightAverage
 from trainer.errors import TrainingError, UserError
+from trainer.flops import utilisation_of
 from trainer.gang import Gang
 from trainer.guard import NonFiniteGuard, SpikeGuard
 from trainer.manifest import Ending as SaveEnding
@@ -72,6 +73,9 @@ class Trainer:
 
         decoder = Decoder(config.model, data.vocab_size)
         decoder.initialize(config.run.seed)
+        reporter.utilisation = utilisation_of(
+            config.model, data.vocab_size, config.training.precision, gang.device, gang.world_size
+        )
         self.model = parallelize(decoder, config.parallel, config.training.precision, gang)
         self.optimizer = build_optimizer(config.optimizer, self.model.named_parameters())
         self.scaler = torch.amp.GradScaler(gang.device.type, enabled=config.training.precision == "fp16")

@@ -8,6 +8,7 @@ import os
 import resource
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,6 +94,8 @@ class Reporter:
         self._journal: Journal | None = None
         self.step_seconds: float | None = None
         """Mean of the last line."""
+        self.utilisation: Callable[[float], float | None] = lambda _tokens_per_second: None
+        """Gives the MFU; the loop sets it when it knows the model."""
         self._device = device
         self.start_clock(0.0)
 
@@ -135,6 +138,7 @@ class Reporter:
         rate = self._line_tokens / self._line_steps / seconds
         waited = (data_wait_seconds - self._line_data_wait) / self._line_steps
         memory = memory_bytes(self._device)
+        mfu = self.utilisation(rate)
         self.step_seconds = seconds
         if self._journal is not None:
             self._journal.write(
@@ -143,16 +147,16 @@ class Reporter:
                 **{name: value if math.isfinite(value) else None for name, value in measured.items()},
                 tokens=tokens,
                 tokens_per_second=round(rate, 1),
+                **({} if mfu is None else {"mfu": round(mfu, 4)}),
                 seconds_per_step=round(seconds, 6),
                 data_wait_seconds=round(waited, 6),
                 checkpoint_stall_seconds=round(self._line_stall, 6),
                 memory_bytes=memory,
             )
             log.info(
-                "step %d/%d  loss %.4f  gradient norm %.3f  %.0f tokens/s  data wait %.0f %%  "
-                "save stall %.2f s  %.1f GB",
+                "step %d/%d  loss %.4f  gradient norm %.3f  %.0f tokens/s  %sdata wait %.0f %%  save stall %.2f s  %.1f GB",
                 step, self._config.training.steps, measured["loss"], measured["grad_norm"], rate,
-                100 * waited / seconds, self._line_stall, memory / 1e9,
+                "" if mfu is None else f"MFU {mfu:.1%}  ", 100 * waited / seconds, self._line_stall, memory / 1e9,
             )  # fmt: skip
         self.start_clock(data_wait_seconds)
 
