@@ -73,7 +73,8 @@ def _draw_goodput(axes: Any, comparison: Comparison, job: Job) -> None:
     )
     axes.axhline(comparison.adaptive.goodput, color=_ADAPTIVE, linewidth=1.8, label="adaptive interval", zorder=4)
     top = comparison.clairvoyant.goodput
-    axes.set_ylim(max(0.0, top - _SHOWN_POINTS), top + 0.012)
+    bottom = min(top - _SHOWN_POINTS, comparison.adaptive.goodput - 0.02)
+    axes.set_ylim(max(0.0, bottom), top + 0.012)
     axes.set_xscale("log")
     ticks = [(at, label) for at, label in _TICKS if seconds[0] / 1.5 <= at <= seconds[-1] * 1.5]
     axes.set_xticks([at for at, _ in ticks])

@@ -77,7 +77,7 @@ def read(path: Path) -> Trace:
     if not isinstance(data, list) or not data:
         raise UserError(f"{path}: data holds nothing; {_EXPECTED}")
     for index, entry in enumerate(data):
-        if entry not in (0, 1) or not isinstance(entry, int):
+        if type(entry) is not int or entry not in (0, 1):
             raise UserError(f"{path}: data[{index}] is {entry!r}; {_EXPECTED}")
     description = metadata.get("description")
     return Trace(path.stem, float(gap), tuple(map(int, data)), description if isinstance(description, str) else "")
