@@ -5,7 +5,7 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo test soak verify-aws lint format bench lock clean
+.PHONY: help setup tools demo test soak verify-aws lint format bench bench-gpu lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,10 +42,18 @@ format: setup ## format the code
 bench: tools ## measure what docs/benchmarks.md states: a table, and JSON in .trainyard/bench/
 	@$(BIN)/python -m benchmarks
 
-lock: setup ## resolve requirements.lock anew
-	@$(BIN)/uv pip compile pyproject.toml --extra rehearsal --group dev --group bench --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-emit-package trainer --custom-compile-command "make lock" \
-		--quiet --output-file requirements.lock
+bench-gpu: setup ## measure the trainer on one GPU: MFU, and the ratio to transformers' Llama
+	@$(BIN)/python -m benchmarks.gpu --json .trainyard/bench/gpu.json
+
+COMPILE := pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --quiet
+lock: setup ## resolve requirements.lock anew, and that of the benchmarks' peers
+	@$(BIN)/uv $(COMPILE) pyproject.toml --extra rehearsal --group dev --no-emit-package trainer \
+		--output-file requirements.lock
+	@# The peers' own lock holds what the project's lacks.
+	@$(BIN)/uv $(COMPILE) benchmarks/peers/requirements.in --constraint requirements.lock \
+		$$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock) \
+		--output-file benchmarks/peers/requirements.lock
 
 clean: ## stop what runs here, remove what runs left and the virtual environment
 	@if [ -x $(BIN)/trainyard ]; then $(BIN)/trainyard local down --all; fi

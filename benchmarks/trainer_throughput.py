@@ -115,7 +115,7 @@ def main() -> int:
 
 def compete(case: Case, work: Path, rounds: int, attempts: int) -> dict[str, Any]:
     """All rounds. The order turns by one from round to round, so that nobody always follows the same."""
-    write_data(case, work / "data")
+    write_data(work / "data", case.vocabulary)
     seconds: dict[str, list[float]] = {name: [] for name in NAMES}
     names = list(NAMES)
     with ExitStack() as stack, Progress(console=Console(stderr=True), transient=True) as progress:
@@ -150,12 +150,13 @@ def compete(case: Case, work: Path, rounds: int, attempts: int) -> dict[str, Any
     }
 
 
-def write_data(case: Case, folder: Path) -> None:
+def write_data(folder: Path, vocabulary: int | None) -> None:
+    """Text in 512 different tokens, said to be out of a larger vocabulary where one is given."""
     prepare(None, str(folder), vocab_size=512)
-    if case.vocabulary is not None:
+    if vocabulary is not None:
         # Tokens of a larger vocabulary cost the model the same, whichever of them occur.
         manifest = json.loads((folder / MANIFEST).read_text())
-        (folder / MANIFEST).write_text(json.dumps(manifest | {"vocab_size": case.vocabulary}))
+        (folder / MANIFEST).write_text(json.dumps(manifest | {"vocab_size": vocabulary}))
 
 
 def settings(case: Case, work: Path, run: Path, rounds: int) -> list[str]:
@@ -181,12 +182,12 @@ def start(case: Case, name: str, work: Path, rounds: int) -> Program:
         command = [sys.executable, "-m", "trainer", *arguments]
     else:
         command = [peers_python(), "-m", "benchmarks.peers.loops", name, *arguments]
-    environment = {"OMP_NUM_THREADS": str(THREADS), "PYTHONPATH": peers_path()}
+    environment = {"OMP_NUM_THREADS": str(THREADS), "PYTHONPATH": peers_path(), "CUDA_VISIBLE_DEVICES": ""}
     return Program(command, run / "metrics.jsonl", environment)
 
 
 def largest_difference(losses: dict[str, Losses]) -> float:
-    """Over all steps that everyone has done."""
+    """To the bare loop, over all steps that everyone has done."""
     common = set.intersection(*(set(curve) for curve in losses.values()))
     return max(abs(curve[step] - losses["bare"][step]) for curve in losses.values() for step in common)
 

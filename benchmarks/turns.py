@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 POLL_SECONDS = 0.005
-START_SECONDS = 300.0  # until a line; compiling takes most of it
+START_SECONDS = 600.0  # until a line; compiling takes most of it
 QUIET_SHARE = 0.1  # of the machine that others may use meanwhile: two busy threads feel every third one
 QUIET_WAIT_SECONDS = 5.0
 

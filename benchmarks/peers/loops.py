@@ -2,7 +2,8 @@
 
 All of them train the trainer's model from the same weights, on the same samples in the same order, with the same fused
 AdamW, learning rates and clipping, and leave a line of step, loss and time at the same steps. They evaluate, save and
-log nothing. Runs in the peers' environment (environment.py), to the end of the configured steps:
+log nothing. `llama` is the bare loop with transformers' model in the place of the trainer's. Runs in the peers'
+environment (environment.py), to the end of the configured steps:
 
     python -m benchmarks.peers.loops accelerate --config cpu-bench --set run.directory=...
 """
@@ -14,6 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from trainer.config import Config, load_config
+from trainer.config_sections import Precision
 from trainer.data import SampleOrder, Samples
 from trainer.gang import Gang
 from trainer.metrics import Journal
 from trainer.model import Decoder
-from trainer.parallel import parallelize
+from trainer.parallel import COMPUTE_DTYPES, parallelize
 from trainer.schedule import build_optimizer, learning_rate
 from trainer.shards import TokenShards
 
@@ -49,22 +52,34 @@ class Work:
     """What everyone is given."""
 
     config: Config
-    model: MeanLoss
+    model: nn.Module
+    """Takes input_ids and labels, returns a mapping with the mean loss."""
+    precision: AbstractContextManager[None]
+    """Entered around each forward pass."""
+    device: torch.device
     optimizer: torch.optim.AdamW
     rows: list[Row]
     """All samples of the run in the trainer's order, in memory."""
     journal: Journal
 
     @classmethod
-    def of(cls, config: Config) -> Work:
+    def of(cls, config: Config, loop: str) -> Work:
         tokens = TokenShards.open(config.data.uri, "train", config.data.cache_directory)
         decoder = Decoder(config.model, tokens.manifest.vocab_size)
         decoder.initialize(config.run.seed)
-        parallelize(decoder, config.parallel, config.training.precision, Gang.assemble())  # compiles, where asked for
-        optimizer = build_optimizer(config.optimizer, decoder.named_parameters())
+        gang = Gang.assemble()
+        if loop == "llama":
+            from benchmarks.peers.llama import HuggingFaceLlama
+
+            model: nn.Module = HuggingFaceLlama(decoder, config.parallel.compile).to(gang.device)
+            precision = autocast(config.training.precision, gang.device)
+        else:
+            parallel = parallelize(decoder, config.parallel, config.training.precision, gang)
+            model, precision = MeanLoss(parallel.module), parallel.precision
+        optimizer = build_optimizer(config.optimizer, model.named_parameters())
         samples = Samples(tokens, config.model.context)
         journal = Journal(config.run.directory / "metrics.jsonl", resumed_step=0)
-        return cls(config, MeanLoss(decoder), optimizer, list(_rows(samples, config)), journal)
+        return cls(config, model, precision, gang.device, optimizer, list(_rows(samples, config)), journal)
 
     @property
     def batch_size(self) -> int:
@@ -99,13 +114,18 @@ def _rows(samples: Samples, config: Config) -> Iterator[Row]:
         yield {"input_ids": one_input, "labels": one_target}
 
 
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
+    return nullcontext() if precision == "fp32" else torch.autocast(device.type, COMPUTE_DTYPES[precision])
+
+
 def bare(work: Work) -> None:
     """The least that trains: nothing but PyTorch calls, on batches that lie ready in memory."""
     model, optimizer = work.model, work.optimizer
     ready = list(work.loader())
     for step, batch in enumerate(ready, start=1):
         work.set_rate(optimizer, step)
-        loss = model(**batch)["loss"]
+        with work.precision:
+            loss = model(**{name: tensor.to(work.device) for name, tensor in batch.items()})["loss"]
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), work.clip_norm)
         optimizer.step()
@@ -193,6 +213,7 @@ def transformers(work: Work) -> None:
 
 LOOPS: dict[str, Callable[[Work], None]] = {
     "bare": bare,
+    "llama": bare,
     "fabric": fabric,
     "accelerate": accelerate,
     "transformers": transformers,
@@ -208,7 +229,7 @@ def main() -> int:
     config = load_config(given.config, given.set)
     assert config.training.global_batch_size == config.training.micro_batch_size, "the peers accumulate nothing here"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    LOOPS[given.loop](Work.of(config))
+    LOOPS[given.loop](Work.of(config, given.loop))
     return 0
 
 
