@@ -20,6 +20,7 @@ from trainyard.cli.bootstrap import bootstrap
 from trainyard.cli.checkpoint import app as checkpoint
 from trainyard.cli.doctor import doctor
 from trainyard.cli.preview import failure, preview
+from trainyard.cli.report import report
 from trainyard.cli.simulate import simulate
 from trainyard.cli.train import CONTEXT, train
 
@@ -39,6 +40,7 @@ app.command("doctor")(doctor)
 app.command("bootstrap")(bootstrap)
 app.command("demo")(demo.demo)
 app.command("train", context_settings=CONTEXT)(train)
+app.command("report")(report)
 app.command("simulate")(simulate)
 
 
