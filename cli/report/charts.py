@@ -78,13 +78,14 @@ def chart(
     marks: Sequence[Mark] = (),
     spans: Sequence[Span] = (),
     from_zero: bool = False,
+    by_decades: bool = False,
     size: tuple[int, int] = (WIDTH, HEIGHT),
 ) -> Markup:
-    """`label` is for those who can't see it. A curve whose values lie decades apart gets a logarithmic scale."""
+    """`label` is for those who can't see it. `by_decades`: a logarithmic scale where values lie far apart."""
     width, height = size
     values = [y for curve in curves for _, y in curve.points]
     across = Scale(*_apart(*x_range), LEFT, width - RIGHT)
-    up = _vertical(values, from_zero, height)
+    up = _vertical(values, from_zero, by_decades, height)
     parts = [
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}" xmlns="http://www.w3.org/2000/svg">'
     ]
@@ -101,16 +102,24 @@ def chart(
     for tick in across.ticks(max(3, width // 110), whole=True):
         anchor = "end" if across(tick) > width - RIGHT - 12 else "middle"
         parts.append(f'<text x="{across(tick)}" y="{height - 8}" text-anchor="{anchor}">{escape(say_x(tick))}</text>')
-    for mark in marks:
-        x = across(mark.x)
+    for (x, style), said in _gathered(marks, across).items():
+        more = f", and {len(said) - 1} more" if len(said) > 1 else ""
         parts.append(
-            f'<g class="mark {mark.style}"><title>{escape(mark.said)}</title>'
+            f'<g class="mark {style}"><title>{escape(said[0])}{more}</title>'
             f'<path d="M{x} {TOP}V{height - BOTTOM}"/><circle cx="{x}" cy="{TOP}" r="3"/></g>'
         )
     for curve in curves:
         parts.append(_drawn(curve, across, up))
     parts.append(f'<path class="axis" d="M{LEFT} {height - BOTTOM}H{width - RIGHT}"/></svg>')
     return Markup("".join(parts))  # noqa: S704 - every text in it is escaped
+
+
+def _gathered(marks: Sequence[Mark], across: Scale) -> dict[tuple[int, str], list[str]]:
+    """By place and style: what lies on one another is drawn once."""
+    gathered: dict[tuple[int, str], list[str]] = {}
+    for mark in marks:
+        gathered.setdefault((round(across(mark.x)), mark.style), []).append(mark.said)
+    return gathered
 
 
 def _drawn(curve: Curve, across: Scale, up: Scale) -> str:
@@ -143,10 +152,10 @@ def thinned(points: Sequence[Point], most: int = BUCKETS) -> list[tuple[float, f
     return buckets
 
 
-def _vertical(values: Sequence[float], from_zero: bool, height: int) -> Scale:
+def _vertical(values: Sequence[float], from_zero: bool, by_decades: bool, height: int) -> Scale:
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     place = height - BOTTOM, TOP
-    if low > 0 and high / low > 100:
+    if by_decades and low > 0 and high / low > 100:
         return Scale(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), *place, log=True)
     if from_zero:
         low = min(0.0, low)

@@ -20,6 +20,9 @@ _SILENT_SECONDS = 600.0
 """A run that was heard later than this goes on, as far as one can tell."""
 
 
+_BY_DECADES = ("gradient norm", "loss scale")
+
+
 @dataclass(frozen=True)
 class Figure:
     name: str
@@ -195,7 +198,7 @@ def _drawings(record: Record) -> list[Drawing]:
         if points:
             svg = chart(
                 curves, _told(name, points, say), x_range=x_range, say_x=words.compact, say_y=say, marks=marks,
-                from_zero=from_zero,
+                from_zero=from_zero, by_decades=name in _BY_DECADES,
             )  # fmt: skip
             drawings.append(Drawing(name, about, svg))
     return drawings

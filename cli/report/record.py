@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 from trainer.errors import UserError
@@ -200,5 +200,5 @@ def _config(path: Path) -> dict[str, dict[str, Any]]:
     return {str(name): section for name, section in content.items() if isinstance(section, dict)}
 
 
-def _number(value: Any) -> bool:
+def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, _PLAIN) and not isinstance(value, bool) and math.isfinite(value)

@@ -28,6 +28,7 @@ STYLES = {
 """Events that are marked in the charts, by colour; `checkpoint` and `interval` come too often."""
 
 _SAID: dict[str, Callable[[Fields], str]] = {
+    "interval": lambda one: f"{one['reason']}",
     "resumed": lambda one: f"from {one['uri']}, random numbers {one['random_numbers']}",
     "rewound": lambda one: f"from step {one['from_step']} to {one['uri']}",
     "checkpoint-refused": lambda one: f"{one['uri']} is not used: {one['reason']}",
@@ -84,5 +85,5 @@ def compact(value: float) -> str:
 def size(count: float) -> str:
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= factor:
-            return f"{count / factor:.1f} {unit}"
+            return f"{count / factor:.3g} {unit}"
     return f"{count:.0f} B"

@@ -70,7 +70,8 @@ def read(path: Path) -> Trace:
     except ValueError as error:
         raise UserError(f"{path}: is no JSON: {error}; {_EXPECTED}") from None
     metadata = content.get("metadata") if isinstance(content, dict) else None
-    gap = metadata.get("gap_seconds") if isinstance(metadata, dict) else None
+    metadata = metadata if isinstance(metadata, dict) else {}
+    gap = metadata.get("gap_seconds")
     if isinstance(gap, bool) or not isinstance(gap, int | float) or not 1e-3 <= gap <= 1e6:
         raise UserError(f"{path}: metadata.gap_seconds is {gap!r}; {_EXPECTED}")
     data = content.get("data")
