@@ -101,8 +101,10 @@ def _figures(record: Record) -> list[Figure]:
             figures.append(Figure(title, say(values[len(values) // 2]), "median"))
     if "tokens" in last:
         figures.append(Figure("tokens", words.compact(last["tokens"]), "trained on"))
-    restarts = sum(1 for start in record.starts if start.resumed_from is not None)
-    figures.append(Figure("restarts", str(restarts), f"{len(record.of('checkpoint'))} checkpoints"))
+    restarts = sum(start.resumed_from is not None for start in record.starts)
+    killed = sum(not start.said_why for start in record.starts[:-1])
+    figures.append(Figure("restarts", str(restarts), f"{killed} after an end without a word" if killed else ""))
+    figures.append(Figure("checkpoints", str(len(record.of("checkpoint"))), "became durable"))
     return figures
 
 

@@ -18,6 +18,7 @@ from trainer.metrics import EVALUATION, read_json, read_lines
 JOURNAL, OUTCOME, CONFIG = "metrics.jsonl", "outcome.json", "config.yaml"
 
 ENDS = ("finished", "interrupted", "failed")
+"""Events that are a start's last words."""
 _PLAIN = (int, float)
 
 
@@ -59,6 +60,9 @@ class Start:
     """When it began to train: its first reported step, or that it had restored a checkpoint."""
     resumed_from: int | None
     ended: float
+    """What was last heard of it."""
+    said_why: bool = False
+    """It told how it ended: the last one may still go on, one before it was killed if it did not."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ def _take(record: Record, line: dict[str, Any]) -> float:
     if not record.starts:
         record.starts.append(Start(time, None, time))
     record.starts[-1].ended = time
+    record.starts[-1].said_why = kind in ENDS
     return seconds
 
 

@@ -172,7 +172,8 @@ def test_restarts_are_counted_and_their_steps_are_not_doubled(tmp_path: Path) ->
     assert spent.other == pytest.approx(0)
     assert spent.goodput == pytest.approx(80 / 142)
     said = words_of(run.page())
-    assert "restarts 1" in said
+    assert [start.said_why for start in record.starts] == [False, True]
+    assert "restarts 1 1 after an end without a word" in said
     assert "preempted" in said
     assert "SIGTERM (rank 0)" in said
 
