@@ -38,6 +38,13 @@ def main() -> int:
         preempted = exit_codes.of_preempted()
         arguments = read_arguments()
         config = load_config(arguments.config, arguments.changes)
+        if arguments.dry_run:
+            from trainer.plan import dry_run
+
+            planned = dry_run(config, arguments, world_size)
+            if rank == 0:
+                print(planned)
+            return exit_codes.FINISHED
         accumulation_steps(config.training, world_size)
         from trainer.run import train  # torch takes seconds to import; a misspelt setting should not
 
@@ -64,7 +71,25 @@ def read_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--dump-batches", type=Path, metavar="FILE", help="write which samples each step trains on, as JSON lines"
     )
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="train nothing: print layout, memory, tokens; say whether it fits"
+    )
+    for name, kind, metavar, said in (
+        ("--world-size", _count, "N", "ranks to plan for; by default as many as have been started"),
+        ("--device-memory-gib", float, "GIB", "memory of one of their devices; by default that of the GPU here"),
+        ("--vocabulary-size", _count, "N", "instead of that of the data set, which then need not be there"),
+    ):
+        parser.add_argument(name, type=kind, metavar=metavar, help=f"with --dry-run: {said}")
+    arguments = parser.parse_args(argv)
+    if not arguments.dry_run and (arguments.world_size or arguments.device_memory_gib or arguments.vocabulary_size):
+        parser.error("--world-size, --device-memory-gib and --vocabulary-size go with --dry-run")
+    return arguments
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 1")
+    return int(text)
 
 
 def _end(rank: int, error: Exception, code: int) -> int:
