@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ class Program:
         return {line["step"]: line["loss"] for line in self._lines}
 
     def end(self) -> None:
-        self._process.kill()
+        with suppress(psutil.NoSuchProcess):
+            self._process.kill()
         self._process.wait()
         self._said.close()
 
