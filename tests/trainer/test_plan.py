@@ -55,12 +55,11 @@ def test_activations_are_those_that_autograd_keeps(architecture: str, checkpoint
     tokens = torch.zeros((settings.training.micro_batch_size, settings.model.context), dtype=torch.int64)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast:
-        loss, _ = decoder(tokens, tokens)
+        decoder(tokens, tokens)
     kept = sum(storage.nbytes() for storage in saved.values())
     probabilities = 4 * tokens.numel() * 512
     estimated = estimate(settings, VOCABULARY, 1)
     assert estimated.activations == pytest.approx(kept - probabilities, rel=0.02)
-    assert loss.item() > 0
     assert estimated.working >= 3 * probabilities, "scores, their gradient, and that of the loss at once"
 
 
