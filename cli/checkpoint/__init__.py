@@ -6,13 +6,13 @@ A place is what `checkpoint.uri` says, or the folder of one checkpoint in it: `s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
+from trainyard.cli import output
 from trainyard.cli.checkpoint import tables
 from trainyard.cli.checkpoint.place import Place
 from trainyard.cli.progress import console, step
@@ -33,7 +33,7 @@ def list_checkpoints(uri: Uri, rehearsal: Rehearsal = False, json_output: Json =
         place = Place.at(uri)
         lines = place.lines()
     if json_output:
-        print(json.dumps({"place": place.uri, "checkpoints": [line.to_json() for line in lines]}))
+        output.tell({"place": place.uri, "checkpoints": [line.to_json() for line in lines]})
         return
     console.print(tables.listing(place.uri, lines))
 
@@ -45,7 +45,7 @@ def inspect(uri: Uri, of_step: OfStep = None, rehearsal: Rehearsal = False, json
         place = Place.at(uri)
         name, manifest = place.manifest(of_step)
     if json_output:
-        print(json.dumps({"uri": place.storage.uri_of(name), **manifest.model_dump(mode="json")}))
+        output.tell({"uri": place.storage.uri_of(name), **manifest.model_dump(mode="json")})
         return
     tables.show_manifest(console, place.storage.uri_of(name), manifest)
 
@@ -67,7 +67,7 @@ def verify(
             with step(f"verify {name}") as shown:
                 verdicts.append(place.verify(name, threads, lambda done, total, s=shown: s.show("MB", done, total)))
     if json_output:
-        print(json.dumps({"place": place.uri, "checkpoints": [verdict.to_json() for verdict in verdicts]}))
+        output.tell({"place": place.uri, "checkpoints": [verdict.to_json() for verdict in verdicts]})
     else:
         console.print(tables.verdicts(place.uri, verdicts))
     raise typer.Exit(0 if all(verdict.sound for verdict in verdicts) else 1)
@@ -95,7 +95,7 @@ def prune(
                     place.delete(entry)
     said = {"place": place.uri, "deleted": yes, "checkpoints": [entry.name for entry in gone]}
     if json_output:
-        print(json.dumps({**said, "bytes": sum(entry.bytes for entry in gone)}))
+        output.tell({**said, "bytes": sum(entry.bytes for entry in gone)})
     else:
         console.print(tables.pruned(place.uri, gone, deleted=yes))
 
