@@ -14,6 +14,7 @@ import threading
 import urllib.parse
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 SEND_BYTES = 4 << 20
 
@@ -74,7 +75,10 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, text='<CompleteMultipartUploadResult><ETag>"none"</ETag></CompleteMultipartUploadResult>')
 
     def do_HEAD(self) -> None:
-        self._give(with_body=False)
+        if "/" in self._path.strip("/"):
+            self._give(with_body=False)
+        else:
+            self._answer(200)  # every bucket is there
 
     def do_GET(self) -> None:
         if "list-type" in self._query:
@@ -129,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
         body = bytearray(int(self.headers.get("Content-Length", 0)))
         view, position = memoryview(body), 0
         while position < len(body):
-            count = self.rfile.readinto(view[position:])  # ty: ignore[unresolved-attribute]
+            count = self.rfile.readinto(view[position:])
             if not count:
                 raise ConnectionError("the client left in mid-body")
             position += count
@@ -144,7 +148,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None: ...
+    def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
 
 
 def main() -> None:

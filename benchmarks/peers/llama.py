@@ -26,7 +26,7 @@ class HuggingFaceLlama(nn.Module):
             rms_norm_eps=shape.norm_epsilon,
             rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
             tie_word_embeddings=shape.tied_embeddings,
-            attn_implementation="sdpa",
+            attn_implementation="sdpa",  # ty: ignore[unknown-argument]
         )
         self.model = LlamaForCausalLM(config)
         self.model.load_state_dict(hugging_face_weights(decoder), strict=not shape.tied_embeddings)
@@ -43,26 +43,26 @@ def hugging_face_weights(decoder: Decoder) -> dict[str, Tensor]:
     shape = decoder.shape
     head_width = shape.width // shape.heads
     query_rows, other_rows = shape.heads * head_width, key_value_heads(shape) * head_width
-    weights = {
-        "model.embed_tokens.weight": decoder.token_embedding.weight,
-        "model.norm.weight": decoder.final_norm.weight,
+    own = dict(decoder.named_parameters())
+    weights: dict[str, Tensor] = {
+        "model.embed_tokens.weight": own["token_embedding.weight"],
+        "model.norm.weight": own["final_norm.weight"],
     }
     if decoder.head is not None:
-        weights["lm_head.weight"] = decoder.head.weight
-    for number, block in enumerate(decoder.blocks):
-        of_block = dict(block.named_parameters())
-        layer = f"model.layers.{number}"
-        query, key, value = of_block["attention.qkv.weight"].split([query_rows, other_rows, other_rows])
-        gate, up = of_block["feed_forward.gate_up.weight"].chunk(2)
+        weights["lm_head.weight"] = own["head.weight"]
+    for number in range(shape.layers):
+        block, layer = f"blocks.{number}", f"model.layers.{number}"
+        query, key, value = own[f"{block}.attention.qkv.weight"].split([query_rows, other_rows, other_rows])
+        gate, up = own[f"{block}.feed_forward.gate_up.weight"].chunk(2)
         weights |= {
             f"{layer}.self_attn.q_proj.weight": query,
             f"{layer}.self_attn.k_proj.weight": key,
             f"{layer}.self_attn.v_proj.weight": value,
-            f"{layer}.self_attn.o_proj.weight": of_block["attention.out.weight"],
+            f"{layer}.self_attn.o_proj.weight": own[f"{block}.attention.out.weight"],
             f"{layer}.mlp.gate_proj.weight": gate,
             f"{layer}.mlp.up_proj.weight": up,
-            f"{layer}.mlp.down_proj.weight": of_block["feed_forward.out.weight"],
-            f"{layer}.input_layernorm.weight": of_block["attention_norm.weight"],
-            f"{layer}.post_attention_layernorm.weight": of_block["feed_forward_norm.weight"],
+            f"{layer}.mlp.down_proj.weight": own[f"{block}.feed_forward.out.weight"],
+            f"{layer}.input_layernorm.weight": own[f"{block}.attention_norm.weight"],
+            f"{layer}.post_attention_layernorm.weight": own[f"{block}.feed_forward_norm.weight"],
         }
     return weights

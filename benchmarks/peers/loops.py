@@ -135,7 +135,7 @@ def bare(work: Work) -> None:
 
 def fabric(work: Work) -> None:
     """Lightning Fabric, as its documentation converts a loop."""
-    from lightning.fabric import Fabric
+    from lightning.fabric import Fabric  # ty: ignore[import-not-found]
 
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.launch()
@@ -153,7 +153,7 @@ def fabric(work: Work) -> None:
 
 def accelerate(work: Work) -> None:
     """Hugging Face accelerate, as its documentation converts a loop."""
-    from accelerate import Accelerator
+    from accelerate import Accelerator  # ty: ignore[import-not-found]
 
     accelerator = Accelerator(cpu=True)
     model, optimizer, loader = accelerator.prepare(work.model, work.optimizer, work.loader())
@@ -202,7 +202,7 @@ def transformers(work: Work) -> None:
         trainer = InOrder(
             work.model,
             arguments,
-            train_dataset=work.rows,  # ty: ignore[invalid-argument-type]
+            train_dataset=work.rows,
             optimizers=(work.optimizer, schedule),
             callbacks=[Lines()],
         )
