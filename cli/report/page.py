@@ -16,6 +16,19 @@ from trainyard.cli.report.record import Record, Reported
 MOST_EVENTS = 500
 """In the table: the newest. Those marked in the charts as well."""
 
+MOST_RANKS = 64
+"""Shown; the slow ones are among them."""
+
+_PHASES = {
+    "data": "c",
+    "forward": "a",
+    "backward": "b",
+    "optimizer": "good",
+    "agreement": "faint",
+    "reduction": "d",
+}
+"""What a rank's step consists of, and its colour."""
+
 _SILENT_SECONDS = 600.0
 """A run that was heard later than this goes on, as far as one can tell."""
 
@@ -59,6 +72,9 @@ def render(record: Record, now: float) -> str:
         timeline=_timeline(record),
         spent=_spent(record),
         drawings=_drawings(record),
+        ranks=record.ranks,
+        rank_bars=_rank_bars(record),
+        phases=_PHASES,
         checkpoints=record.of("checkpoint")[::-1][:MOST_EVENTS],
         events=events[::-1][:MOST_EVENTS],
         left_out=max(0, len(events) - MOST_EVENTS),
@@ -121,6 +137,23 @@ def _spent(record: Record) -> list[tuple[str, str, float, str]]:
     ]
     whole = max(spent.total, sum(seconds for *_, seconds in parts))
     return [(name, style, seconds / whole, words.duration(seconds)) for name, style, seconds in parts]
+
+
+def _rank_bars(record: Record) -> list[tuple[int, bool, float, list[tuple[str, str, float, float]]]]:
+    """(rank, whether it is slow, milliseconds a step, [(phase, style, share of the longest step, milliseconds)]), the
+    slow ones first."""
+    if record.ranks is None:
+        return []
+    longest = max(sum(rank.values()) for rank in record.ranks.seconds) or 1.0
+    bars = []
+    for number, rank in enumerate(record.ranks.seconds):
+        parts = [
+            (phase, style, rank[phase] / longest, 1e3 * rank[phase])
+            for phase, style in _PHASES.items()
+            if phase in rank
+        ]
+        bars.append((number, number in record.ranks.slow, 1e3 * sum(rank.values()), parts))
+    return sorted(bars, key=lambda bar: not bar[1])[:MOST_RANKS]
 
 
 def _timeline(record: Record) -> Markup | None:

@@ -15,7 +15,7 @@ import yaml
 from trainer.errors import UserError
 from trainer.metrics import EVALUATION, read_json, read_lines
 
-JOURNAL, OUTCOME, CONFIG = "metrics.jsonl", "outcome.json", "config.yaml"
+JOURNAL, OUTCOME, CONFIG, RANKS = "metrics.jsonl", "outcome.json", "config.yaml", "ranks.json"
 
 ENDS = ("finished", "interrupted", "failed")
 """Events that are a start's last words."""
@@ -87,6 +87,17 @@ class Spent:
         return min(1.0, self.training / self.total) if self.total > 0 else None
 
 
+@dataclass(frozen=True)
+class Ranks:
+    """Where the ranks' time went lately."""
+
+    step: int
+    seconds: list[dict[str, float]]
+    """Of a step, by phase, for each rank."""
+    slow: list[int]
+    """Ranks that the others wait for."""
+
+
 @dataclass
 class Record:
     directory: Path
@@ -99,6 +110,7 @@ class Record:
     events: list[Event] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     spent: Spent = Spent(0.0, 0.0, 0.0, 0.0)
+    ranks: Ranks | None = None
 
     def of(self, kind: str) -> list[Event]:
         return [event for event in self.events if event.kind == kind]
@@ -130,6 +142,7 @@ def read(directory: Path) -> Record:
     try:
         config = _config(directory / CONFIG)
         record = Record(directory, config, read_json(directory / OUTCOME))
+        record.ranks = _ranks(read_json(directory / RANKS))
         lines = [line for line in read_lines(directory / JOURNAL) if isinstance(line, dict)]
     except OSError as error:
         raise UserError(f"{directory}: can't be read: {error.strerror}") from None
@@ -191,6 +204,16 @@ def _counted(reported: list[Reported]) -> list[Reported]:
         counted.append(Reported(one.step, one.time, one.step - before, one.values))
         before = one.step
     return counted
+
+
+def _ranks(content: Any) -> Ranks | None:
+    """None for what is not as the trainer writes it."""
+    try:
+        seconds = [{phase: float(value) for phase, value in rank.items()} for rank in content["seconds_per_step"]]
+        ranks = Ranks(int(content["step"]), seconds, [int(rank) for rank in content["slow"]])
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
+    return ranks if len(seconds) > 1 else None
 
 
 def _config(path: Path) -> dict[str, dict[str, Any]]:

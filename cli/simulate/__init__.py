@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,6 +61,7 @@ def simulate(
     The gang is lost whole: spot instances of one type and zone are interrupted within 3 minutes of each other in more
     than 92 % of cases (Spot-and-Scoot). A trace is {"metadata": {"gap_seconds": 60}, "data": [1, 1, 0, …]}.
     """
+    from trainer.errors import UserError
     from trainer.interval import prior_mean_seconds
 
     from trainyard.cli.simulate import show
@@ -68,6 +70,13 @@ def simulate(
     from trainyard.cli.simulate.replay import Job
     from trainyard.cli.simulate.traces import find, shipped
 
+    for option, value in (
+        ("mean-seconds-between-failures", mean_seconds_between_failures),
+        ("on-demand-price", on_demand_price),
+        ("spot-price", spot_price),
+    ):
+        if value is not None and not math.isfinite(value):
+            raise UserError(f"--{option} {value}: expected a number")
     job = Job.of_seconds(step_seconds, stall_seconds, upload_seconds, restore_seconds, notice_seconds)
     prior = mean_seconds_between_failures or prior_mean_seconds(nodes)
     replayed = [find(name) for name in traces] if traces else shipped()

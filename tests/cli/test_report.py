@@ -268,6 +268,20 @@ def test_mfu_and_loss_scale_are_drawn_where_they_are_measured(tmp_path: Path) ->
     assert "MFU 42.0% median" in words_of(page)
 
 
+def test_where_each_ranks_time_goes(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(10)
+    usual = {"data": 0.01, "forward": 0.1, "backward": 0.2, "agreement": 0.0, "reduction": 0.1, "optimizer": 0.05}
+    ranks = [usual] * 70 + [usual | {"forward": 0.2}]
+    (tmp_path / "ranks.json").write_text(json.dumps({"step": 10, "seconds_per_step": ranks, "slow": [70]}))
+    said = words_of(run.page())
+    assert "rank 70, slow 560.0 ms rank 0 460.0 ms" in said
+    assert "7 more are in ranks.json" in said
+    for other in ("{", '{"step": 1}', '{"step": 1, "seconds_per_step": [{"data": 1}], "slow": []}', "[]"):
+        (tmp_path / "ranks.json").write_text(other)
+        assert "rank's time" not in words_of(run.page())
+
+
 def test_a_loss_that_is_no_number_leaves_a_gap(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.train(10)

@@ -149,6 +149,8 @@ def test_what_is_no_trace_is_refused_with_what_one_is(tmp_path: Path, content: s
         (["nosuch"], "shipped are aftershocks, calm-then-storm"),
         (["rare", "--step-seconds", "0"], "--step-seconds 0"),
         (["rare", "--upload-seconds", "1"], "--upload-seconds 1"),
+        (["rare", "--mean-seconds-between-failures", "inf"], "--mean-seconds-between-failures inf: expected a number"),
+        (["rare", "--spot-price", "inf"], "--spot-price inf: expected a number"),
         (["rare", "--instance-type", "m9.tiny"], "no price is known; give one with --on-demand-price"),
         (["rare", "--svg", "/no/such/folder/picture.svg"], "--svg /no/such/folder/picture.svg: can't be written"),
     ],
