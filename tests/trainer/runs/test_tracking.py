@@ -47,7 +47,7 @@ def test_stopped_and_resumed_run_is_one_in_mlflow(new_run: Callable, database: s
     gang = run.start(2)
     run.wait_for_step(3)
     gang.signal(0, signal.SIGTERM)
-    assert gang.wait() == [75]
+    assert gang.wait() == [75, 75]
     assert run.outcome["outcome"] == "preempted"
     run.go(2)
 
