@@ -140,7 +140,7 @@ def cost_of_saving(training: Training, work: Path, rounds: int) -> dict[str, Any
         ),
     }
     taken = {
-        way: Taken(steps=stretch(training, begin).steps) for way, begin in ways.items()
+        way: Taken(steps=stretch(training, begin, work).steps) for way, begin in ways.items()
     }  # the first does not count
     memcpy = []
     names = list(ways)
@@ -148,7 +148,7 @@ def cost_of_saving(training: Training, work: Path, rounds: int) -> dict[str, Any
         for number in range(rounds):
             memcpy.append(seconds_of_memcpy(training))
             for way in names[number % len(names) :] + names[: number % len(names)]:
-                measure(training, ways[way], taken[way])
+                measure(training, ways[way], taken[way], work)
     ours.close(wait=False)
     stager.close()
     lost = {way: one.lost for way, one in taken.items()}
@@ -189,11 +189,11 @@ class Taken:
     until_durable: list[float] = field(default_factory=list)
 
 
-def measure(training: Training, begin: Begin, taken: Taken) -> None:
+def measure(training: Training, begin: Begin, taken: Taken, work: Path) -> None:
     """A stretch with a save, and about as many steps without one, half of them before and half after."""
     before = taken.steps // 2
     seconds = training.steps(before)
-    one = stretch(training, begin)
+    one = stretch(training, begin, work)
     after = max(one.steps - before, LEAST_STEPS // 2)
     per_step = (seconds + training.steps(after)) / (before + after)
     taken.steps = one.steps
@@ -202,8 +202,9 @@ def measure(training: Training, begin: Begin, taken: Taken) -> None:
     taken.until_durable.append(one.until_durable)
 
 
-def stretch(training: Training, begin: Begin) -> Stretch:
+def stretch(training: Training, begin: Begin, work: Path) -> Stretch:
     gc.collect()
+    fresh(work / "peer")  # deleting the last one's files is none of a save's work
     began = time.perf_counter()
     training.steps(2)
     at_save = time.perf_counter()
@@ -247,13 +248,13 @@ def begin_ours(training: Training, checkpoints: Checkpoints) -> Callable[[], boo
 
 
 def begin_synchronous(training: Training, work: Path, threads: int) -> Callable[[], bool]:
-    folder = fresh(work / "peer")
-    dcp.save(training.state.tensors(), storage_writer=dcp.FileSystemWriter(folder, thread_count=threads), no_dist=True)
+    writer = dcp.FileSystemWriter(work / "peer", thread_count=threads)
+    dcp.save(training.state.tensors(), storage_writer=writer, no_dist=True)
     return lambda: True
 
 
 def begin_asynchronous(training: Training, work: Path, **options: Any) -> Callable[[], bool]:
-    writer = dcp.FileSystemWriter(fresh(work / "peer"), thread_count=1)
+    writer = dcp.FileSystemWriter(work / "peer", thread_count=1)
     alone = "async_checkpointer_type" not in options
     future = dcp.async_save(training.state.tensors(), storage_writer=writer, no_dist=alone, **options)
     assert isinstance(future, Future)
@@ -270,6 +271,7 @@ def best_threads(training: Training, work: Path) -> int:
     """With which a synchronous save is fastest."""
 
     def seconds(threads: int) -> float:
+        fresh(work / "peer")
         began = time.perf_counter()
         begin_synchronous(training, work, threads)
         return time.perf_counter() - began
