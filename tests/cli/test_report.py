@@ -282,6 +282,46 @@ def test_where_each_ranks_time_goes(tmp_path: Path) -> None:
         assert "rank's time" not in words_of(run.page())
 
 
+def test_what_the_trainers_own_reporter_writes(tmp_path: Path) -> None:
+    import torch
+    from trainer.config import load_config
+    from trainer.reporting import Outcome, Reporter, RunDirectory
+
+    config = load_config(
+        "cpu-tiny",
+        [
+            f"run.directory={tmp_path}",
+            "data.uri=none",
+            "checkpoint.uri=none",
+            "training.steps=4",
+            "optimizer.warmup_steps=0",
+        ],
+    )
+    reporter = Reporter(config, RunDirectory(config), torch.device("cpu"))
+    reporter.open("an-id", 0)
+    for step in range(1, 5):
+        reporter.count_step(128)
+        reporter.stalled(0.01)
+        reporter.step(step, 128 * step, 0.001, loss=3.0, grad_norm=1.0, learning_rate=1e-3)
+    reporter.event("evaluation", "", step=4, evaluation_loss=2.5)
+    reporter.end(Outcome("finished", 4, reason="all steps done"))
+    page = checked(render(read(tmp_path), NOW))
+    said = words_of(page)
+    assert "step 4 of 4" in said
+    assert "held-out loss 2.5000" in said
+    assert "finished all steps done" in said
+    for name in (
+        "loss",
+        "learning rate",
+        "gradient norm",
+        "tokens per second",
+        "data wait",
+        "checkpoint stall",
+        "memory",
+    ):
+        assert f'aria-label="{name} over steps' in page
+
+
 def test_a_loss_that_is_no_number_leaves_a_gap(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.train(10)
