@@ -1,6 +1,6 @@
 """What a checkpoint costs: how long training stands still for it, and how much training time is lost to it altogether.
 
-A state of --megabytes (weights and Adam's moments) is trained on all cores. Lost is the wall time of a stretch with one
+A state of --megabytes (weights and Adam's moments) is trained on all cores, or on --threads. Lost is the wall time of a stretch with one
 save in it, less that of as many steps without, so that what the background takes from training counts. The stretch ends
 when the checkpoint is durable: in a folder, synced. Compared with torch.distributed.checkpoint: saved synchronously
 with the number of threads that is best here, and its asynchronous ways. These neither hash nor read back; the trainer
@@ -98,9 +98,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="of everything (default %(default)s)")
     parser.add_argument("--megabytes", type=int, default=500, help="of state (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of training (default: one for each core)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
     given = parser.parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(given.threads)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -111,7 +112,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="checkpoints-", dir=Path.cwd()) as work:
         result = {
             "benchmark": "checkpoints",
-            "machine": machine(),
+            "machine": machine() | {"training_threads": given.threads},
             "torch": torch.__version__,
             "state_megabytes": round(training.bytes / 1e6, 1),
             "rounds": given.rounds,
@@ -297,16 +298,21 @@ def fresh(folder: Path) -> Path:
 def show(result: dict[str, Any]) -> None:
     console = Console()
     title = (
-        f"a save of {result['state_megabytes']:.0f} MB, {result['machine']['cores']} cores, {result['rounds']} rounds"
+        f"a save of {result['state_megabytes']:.0f} MB; training on {result['machine']['training_threads']} of "
+        f"{result['machine']['cores']} cores; {result['rounds']} rounds"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("way")
-    for column in ("stall, s", "min … max", "training lost, s", "min … max", "durable after, s"):
+    for column in ("stall, s", "training lost, s", "durable after, s"):
         table.add_column(column, justify="right")
     for way, one in result["saving"].items():
-        durable = f"{one['seconds_until_durable']['median']:.1f}"
-        table.add_row(way, *columns(one["stall_seconds"], 3), *columns(one["lost_seconds"], 2), durable)
-    table.add_row("a copy of the state in memory", *columns(result["memcpy_seconds"], 3))
+        table.add_row(
+            way,
+            said(one["stall_seconds"], 3),
+            said(one["lost_seconds"], 2),
+            said(one["seconds_until_durable"], 1),
+        )
+    table.add_row("a copy of the state in memory", said(result["memcpy_seconds"], 3))
     console.print(table)
     console.print(verdict("training lost, to the best synchronous save", result["lost_to_best_synchronous"]))
     console.print(verdict("stall, to a copy in memory", result["stall_to_memcpy"]))
@@ -314,8 +320,8 @@ def show(result: dict[str, Any]) -> None:
         console.print(f"[bold red]others used {result['share_of_others']:.0%} of the processors[/] meanwhile")
 
 
-def columns(one: Spread, digits: int) -> tuple[str, str]:
-    return f"{one['median']:.{digits}f}", f"{one['min']:.{digits}f} … {one['max']:.{digits}f}"
+def said(one: Spread, digits: int) -> str:
+    return f"{one['median']:.{digits}f} ({one['min']:.{digits}f} … {one['max']:.{digits}f})"
 
 
 if __name__ == "__main__":
