@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trainer.errors import UserError
-from trainer.interval import UNMEASURED_STEPS, FailureRate, choose
+from trainer.interval import UNMEASURED_STEPS, FailureRate, choose, prior_mean_seconds
 from trainer.preemption import SECONDS_TO_END
 
 from trainyard.cli.simulate.policies import Adaptive, Fixed, clairvoyant, sweep
@@ -189,3 +190,33 @@ def test_a_sweep_goes_from_the_shortest_interval_that_can_be(job: Job, most: flo
 def test_times_that_cannot_be_are_refused(times: tuple[float, ...], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Job.of_seconds(*times)
+
+
+def test_the_adaptive_one_chooses_as_the_trainer_does() -> None:
+    """Side by side with the trainer's own SaveInterval, through saves and two failures without warning."""
+    from types import SimpleNamespace
+
+    from trainer.config_sections import CheckpointConfig
+    from trainer.flight import Medians, Saved
+    from trainer.manifest import History
+    from trainer.save_interval import SaveInterval
+
+    job, nodes = Job.of_seconds(5, 2, 60, 180), 4
+    policy = Adaptive(job, prior_mean_seconds(nodes))
+    settings_of_run = CheckpointConfig(uri="saved", interval_steps="auto")
+    gang: Any = SimpleNamespace(world_size=8 * nodes, local_world_size=8, from_leader=lambda choice: choice())
+    history = History()
+    for failures in range(3):
+        trainers, medians = SaveInterval(settings_of_run, gang), Medians()
+        medians.restored(180.0)
+        if failures:
+            policy.start()
+        assert policy.steps == trainers.steps
+        for save in range(1, 4):
+            begun = save * 3000
+            medians.saved(Saved("uri", 0, 0, seconds=60.0, stall_seconds=2.0))
+            now = History(seconds_trained=history.seconds_trained + begun + 60, failures=failures)
+            trainers.choose(medians, now, step_seconds=5.0)
+            policy.saved(begun * MICROSECONDS, (begun + 60) * MICROSECONDS, "interval")
+            assert policy.steps == trainers.steps
+        history = History(seconds_trained=history.seconds_trained + begun, failures=failures)

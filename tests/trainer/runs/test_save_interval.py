@@ -40,4 +40,4 @@ def test_after_a_failure_more_failures_are_expected(new_run: Callable) -> None:
     again.go(checkpoint__allow_changed=["training.steps"], training__steps=420)
     (later,) = [one for one in again.events("interval") if one["step"] == 200]
     assert "1 failure without warning" in later["reason"]
-    assert "every 5.8 days" in later["reason"]
+    assert "every 25.3 h" in later["reason"], "(a tenth of 1e6 s) / 1.1"
