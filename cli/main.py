@@ -19,6 +19,7 @@ from trainyard.cli import data, demo, local, output
 from trainyard.cli.bootstrap import bootstrap
 from trainyard.cli.checkpoint import app as checkpoint
 from trainyard.cli.doctor import doctor
+from trainyard.cli.export import export
 from trainyard.cli.preview import failure, preview
 from trainyard.cli.report import report
 from trainyard.cli.simulate import simulate
@@ -42,6 +43,7 @@ app.command("demo")(demo.demo)
 app.command("train", context_settings=CONTEXT)(train)
 app.command("report")(report)
 app.command("simulate")(simulate)
+app.command("export")(export)
 
 
 def main() -> None:

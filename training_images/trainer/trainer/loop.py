@@ -21,6 +21,7 @@ from trainer.errors import TrainingError, UserError
 from trainer.flops import utilisation_of
 from trainer.gang import Gang
 from trainer.guard import NonFiniteGuard, SpikeGuard
+from trainer.initial_weights import load_initial_weights
 from trainer.manifest import Ending as SaveEnding
 from trainer.metrics import EVALUATION
 from trainer.model import Decoder
@@ -306,6 +307,8 @@ class Trainer:
         """Goes on from the newest sound checkpoint, if there is one, and opens the journal at that step."""
         found = self.checkpoints.newest_sound()
         random_numbers = self.checkpoints.load(found, self.state) if found is not None else None
+        if found is None and self.config.model.initialize_from:
+            load_initial_weights(self.state, self.config, self.gang)
         progress = self.state.progress
         self.spikes.restore(progress.recent_losses)
         self.reporter.open(self.checkpoints.run_id, progress.step)
