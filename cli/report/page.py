@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from trainyard.cli.report import words
 from trainyard.cli.report.charts import Curve, Mark, Span, chart
-from trainyard.cli.report.record import Record, Reported
+from trainyard.cli.report.record import Event, Record, Reported, number
 
 MOST_EVENTS = 500
 """In the table: the newest. Those marked in the charts as well."""
@@ -75,7 +75,7 @@ def render(record: Record, now: float) -> str:
         ranks=record.ranks,
         rank_bars=_rank_bars(record),
         phases=_PHASES,
-        checkpoints=record.of("checkpoint")[::-1][:MOST_EVENTS],
+        checkpoints=[_checkpoint(event) for event in record.of("checkpoint")[::-1][:MOST_EVENTS]],
         events=events[::-1][:MOST_EVENTS],
         left_out=max(0, len(events) - MOST_EVENTS),
         config=record.config,
@@ -139,6 +139,26 @@ def _spent(record: Record) -> list[tuple[str, str, float, str]]:
     return [(name, style, seconds / whole, words.duration(seconds)) for name, style, seconds in parts]
 
 
+def _checkpoint(event: Event) -> dict[str, Any]:
+    """A row of the table, in words."""
+
+    def said(name: str, say: Callable[[float], str]) -> str:
+        value = event.fields.get(name)
+        return say(value) if number(value) else "–"
+
+    retried, not_local = event.fields.get("retried"), event.fields.get("not_local")
+    return {
+        "step": "–" if event.step is None else event.step,
+        "time": words.moment(event.time),
+        "size": said("bytes", words.size),
+        "took": said("seconds", words.duration),
+        "stall": said("stall_seconds", words.duration),
+        "uri": event.fields.get("uri"),
+        "remarks": [f"tried again: {why}" for why in (retried if isinstance(retried, list) else [])]
+        + ([f"not on the nodes' disks: {not_local}"] if not_local else []),
+    }
+
+
 def _rank_bars(record: Record) -> list[tuple[int, bool, float, list[tuple[str, str, float, float]]]]:
     """(rank, whether it is slow, milliseconds a step, [(phase, style, share of the longest step, milliseconds)]), the
     slow ones first."""
@@ -146,13 +166,13 @@ def _rank_bars(record: Record) -> list[tuple[int, bool, float, list[tuple[str, s
         return []
     longest = max(sum(rank.values()) for rank in record.ranks.seconds) or 1.0
     bars = []
-    for number, rank in enumerate(record.ranks.seconds):
+    for index, rank in enumerate(record.ranks.seconds):
         parts = [
             (phase, style, rank[phase] / longest, 1e3 * rank[phase])
             for phase, style in _PHASES.items()
             if phase in rank
         ]
-        bars.append((number, number in record.ranks.slow, 1e3 * sum(rank.values()), parts))
+        bars.append((index, index in record.ranks.slow, 1e3 * sum(rank.values()), parts))
     return sorted(bars, key=lambda bar: not bar[1])[:MOST_RANKS]
 
 

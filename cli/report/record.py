@@ -6,7 +6,6 @@ still goes on, or was put together by hand, counts the last time here too.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -19,7 +18,9 @@ JOURNAL, OUTCOME, CONFIG, RANKS = "metrics.jsonl", "outcome.json", "config.yaml"
 
 ENDS = ("finished", "interrupted", "failed")
 """Events that are a start's last words."""
-_PLAIN = (int, float)
+_LARGEST = 1e300
+_LATEST = 1e11
+"""Step, and second since 1970."""
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,15 @@ def read(directory: Path) -> Record:
 def _take(record: Record, line: dict[str, Any]) -> float:
     """Adds a line to the record. Returns the seconds that a restart took, if it tells of one."""
     kind, step, time = line.get("event"), line.get("step"), line.get("time")
-    if not _number(time) or (kind is None and not isinstance(step, int)):
+    step = step if isinstance(step, int) and not isinstance(step, bool) and 0 <= step < _LATEST else None
+    if not number(time) or not 0 <= time < _LATEST or (kind is None and step is None):
         return 0.0
-    step = step if isinstance(step, int) and not isinstance(step, bool) else None
     seconds = 0.0
     if kind is None and step is not None:
-        values = {name: float(value) for name, value in line.items() if _number(value) and name not in ("step", "time")}
+        values = {name: float(value) for name, value in line.items() if number(value) and name not in ("step", "time")}
         record.reported.append(Reported(step, time, 0, values))
     elif kind == EVALUATION and step is not None:
-        if _number(loss := line.get("evaluation_loss")):
+        if number(loss := line.get("evaluation_loss")):
             record.held_out.append((step, time, loss))
     elif isinstance(kind, str):
         fields = {name: value for name, value in line.items() if name not in ("event", "step", "time")}
@@ -209,7 +210,9 @@ def _counted(reported: list[Reported]) -> list[Reported]:
 def _ranks(content: Any) -> Ranks | None:
     """None for what is not as the trainer writes it."""
     try:
-        seconds = [{phase: float(value) for phase, value in rank.items()} for rank in content["seconds_per_step"]]
+        seconds = [dict(rank) for rank in content["seconds_per_step"]]
+        if not all(number(value) and value >= 0 for rank in seconds for value in rank.values()):
+            return None
         ranks = Ranks(int(content["step"]), seconds, [int(rank) for rank in content["slow"]])
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
@@ -228,5 +231,6 @@ def _config(path: Path) -> dict[str, dict[str, Any]]:
     return {str(name): section for name, section in content.items() if isinstance(section, dict)}
 
 
-def _number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, _PLAIN) and not isinstance(value, bool) and math.isfinite(value)
+def number(value: Any) -> TypeGuard[float]:
+    """Whether it is one that can be drawn."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST < value < _LARGEST

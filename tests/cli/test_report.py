@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trainer.errors import UserError
 from trainer.metrics import Journal
@@ -328,7 +328,10 @@ def test_a_loss_that_is_no_number_leaves_a_gap(tmp_path: Path) -> None:
     run.clock += 20
     run.line(step=20, loss=None, grad_norm=None, seconds_per_step=2.0)
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 30, "loss": NaN, "time": 1800000100}\n{"step": true}\n[1]\n{"event": 3, "time": 5}\n{"st')
+        file.write('{"step": 30, "loss": NaN, "time": 1800000100}\n{"step": true}\n[1]\n{"event": 3, "time": 5}\n')
+        for step, seconds in ((-1, NOW), (10**400, NOW), (40, 1e300), (40, -1e300), (40, 10**400)):
+            file.write(json.dumps({"step": step, "loss": 1.0, "time": seconds}) + "\n")
+        file.write(json.dumps({"event": "resumed", "step": 10**400, "time": NOW}) + '\n{"st')
     run.page()
     assert [sorted(one.values) for one in read(tmp_path).reported][1:] == [["seconds_per_step"], []]
 
@@ -409,3 +412,30 @@ def test_thinning_loses_no_extreme(values: list[float], most: int) -> None:
     if values:
         assert min(least for _, least, _, _ in buckets) == min(values)
         assert max(highest for *_, highest in buckets) == max(values)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+KINDS = ("resumed", "rewound", "checkpoint", "evaluation", "straggler", "step-skipped", "interval", "failed")
+FIELDS = (
+    "step", "time", "loss", "seconds_per_step", "checkpoint_stall_seconds", "data_wait_seconds", "tokens", "mfu",
+    "uri", "bytes", "seconds", "stall_seconds", "retried", "reason", "samples", "evaluation_loss", "tokens_per_second",
+)  # fmt: skip
+lines = st.builds(
+    lambda event, usual, fields: {**event, **usual, **fields},
+    st.just({}) | st.sampled_from((*KINDS, "checkpoint", "checkpoint")).map(lambda kind: {"event": kind}),
+    st.fixed_dictionaries({"step": st.integers(0, 50), "time": st.floats(NOW, NOW + 1e5)}),
+    st.dictionaries(st.sampled_from(FIELDS), anything, min_size=1, max_size=6),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(st.lists(lines | anything, max_size=12), anything)
+def test_no_journal_is_too_strange_for_a_page(tmp_path: Path, journal: list[Any], ranks: Any) -> None:
+    (tmp_path / "config.yaml").write_text("training: {steps: 50}\n")
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in journal))
+    (tmp_path / "ranks.json").write_text(json.dumps(ranks))
+    checked(render(read(tmp_path), NOW + 2e5))
