@@ -35,6 +35,7 @@ JOBS = {
     "124M": Job.of_seconds(1, 0.3, 10, 60),
     "1B": Job.of_seconds(5, 2, 60, 180),
     "70B, slow storage": Job.of_seconds(15, 10, 300, 600),
+    "stalls of 30 s": Job.of_seconds(5, 30, 120, 300),
 }
 NODES = (8, 1, 64)
 """What is believed of failures at first: 5 days, 40 days and 15 hours between two."""

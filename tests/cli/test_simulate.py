@@ -24,6 +24,7 @@ JOBS = {
     "usual": Job.of_seconds(5, 2, 60, 180),
     "small": Job.of_seconds(1, 0.3, 10, 60),
     "large": Job.of_seconds(15, 10, 300, 600),
+    "stalling": Job.of_seconds(5, 30, 120, 300),
     "warned": Job.of_seconds(5, 2, 60, 180, notice=120),
 }
 
