@@ -125,7 +125,7 @@ def test_from_the_command_line_with_the_tokenizer(new_run: Callable, tmp_path: P
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").write_text("the cat sat on the mat. " * 400)
     prepared = [sys.executable, "-m", "trainer.prepare", str(tmp_path / "text"), "--to", str(tmp_path / "data")]
-    subprocess.run([*prepared, "--vocab-size", "300"], check=True, capture_output=True)
+    subprocess.run([*prepared, "--vocab-size", "300", "--val-fraction", "0"], check=True, capture_output=True)
     run = new_run(**{"data.uri": str(tmp_path / "data"), "training__steps": 4}).go()
     command = [
         sys.executable,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -181,7 +182,9 @@ def _read(uri: str, folder: Path, which: Which | None) -> tuple[Which, dict[str,
         raise UserError(
             f"{uri}: holds no averaged weights (the run had no optimizer.ema_decay); export the trained ones"
         )
-    dcp.load(tensors, storage_reader=FileSystemReader(folder), no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        dcp.load(tensors, storage_reader=FileSystemReader(folder), no_dist=True)
     return which, {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
 
