@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from trainyard.cli import output
 from trainyard.cli.progress import console, step
 
 
@@ -44,7 +44,7 @@ def export(
     with step(f"export {uri}") as shown:
         done = write(uri, folder, of_step, weights.value if weights else None, data, told=shown.show)
     if json_output:
-        print(json.dumps({**asdict(done), "folder": str(folder)}))
+        output.tell({**asdict(done), "folder": str(folder)})
         return
     console.print(
         f"{folder}: step {done.step}, {done.which} weights, {done.parameters:,} parameters, "
