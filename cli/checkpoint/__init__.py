@@ -106,11 +106,11 @@ def _account(rehearsal: bool) -> Generator[None]:
     if not rehearsal:
         yield
         return
-    from trainyard.cli.data import aws_environment
+    from trainyard.local import isolation
     from trainyard.local.rehearsal import NotRunningError, Rehearsal
 
     found = Rehearsal()
     if not found.status().running:
         raise NotRunningError("no rehearsal is up; start one with `trainyard local up`")
-    with aws_environment(found.aws_environment()):
+    with isolation.only(found.aws_environment()):
         yield

@@ -7,7 +7,6 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trainer import interval
 from trainer.interval import FailureRate, Measured, choose, prior_mean_seconds, waste
 
 
@@ -65,12 +64,6 @@ def test_it_lies_between_the_guess_and_what_was_seen(
     seen = seconds / max(1, failures)
     assert min(prior, seen) * (1 - 1e-9) <= believed <= max(prior, seen) * (1 + 1e-9)
     assert FailureRate(prior, weight, failures + 1, seconds).mean_seconds_between <= believed * (1 + 1e-9)
-
-
-def test_the_trainer_saves_at_the_same_interval_until_it_has_measured() -> None:
-    from trainer import save_interval
-
-    assert save_interval.UNMEASURED_STEPS == interval.UNMEASURED_STEPS
 
 
 @given(

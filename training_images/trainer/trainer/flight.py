@@ -142,6 +142,11 @@ class Medians:
         return statistics.median(self._stall) if self._stall else self._first_stall
 
     @property
+    def settled(self) -> bool:
+        """Whether a save has been measured that did not lay the snapshot out, which stalls far longer."""
+        return bool(self._stall)
+
+    @property
     def upload_seconds(self) -> float | None:
         return statistics.median(self._upload) if self._upload else None
 

@@ -154,7 +154,8 @@ class Reporter:
                 memory_bytes=memory,
             )
             log.info(
-                "step %d/%d  loss %.4f  gradient norm %.3f  %.0f tokens/s  %sdata wait %.0f %%  save stall %.2f s  %.1f GB",
+                "step %d/%d  loss %.4f  gradient norm %.3f  %.0f tokens/s  %s"
+                "data wait %.0f %%  save stall %.2f s  %.1f GB",
                 step, self._config.training.steps, measured["loss"], measured["grad_norm"], rate,
                 "" if mfu is None else f"MFU {mfu:.1%}  ", 100 * waited / seconds, self._line_stall, memory / 1e9,
             )  # fmt: skip

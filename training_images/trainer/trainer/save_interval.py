@@ -5,11 +5,9 @@ from __future__ import annotations
 from trainer.config_sections import CheckpointConfig
 from trainer.flight import Medians
 from trainer.gang import Gang
-from trainer.interval import FailureRate, Measured, choose, prior_mean_seconds
+from trainer.interval import UNMEASURED_STEPS, FailureRate, Measured, choose, prior_mean_seconds
 from trainer.manifest import History
 
-UNMEASURED_STEPS = 100
-"""Between saves until one has been measured."""
 _WORTH_TELLING = 0.1
 """A choice that differs less from the last one told is followed in silence."""
 
@@ -46,7 +44,7 @@ class SaveInterval:
 
     def _choice(self, measured: Medians, history: History, step_seconds: float | None) -> tuple[int, str]:
         stall, upload = measured.stall_seconds, measured.upload_seconds
-        if step_seconds is None or stall is None or upload is None:
+        if step_seconds is None or stall is None or upload is None or not measured.settled:
             return self.steps, ""
         # What was never restored is assumed to come back as fast as it went.
         restore = measured.restore_seconds if measured.restore_seconds is not None else upload
