@@ -79,11 +79,20 @@ def test_two_ranks_reach_the_losses_of_one_process(
     assert alone.steps[12][0] < math.log(61) - 0.5, "nothing was learned"
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_compiled_blocks_reach_the_losses_of_uncompiled_ones(new_run: Callable, architecture: str) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "ranks", "how"),
+    [
+        ("gpt2", 1, {}),
+        ("llama", 1, {}),
+        ("llama", 2, {"parallel__strategy": "fsdp", "parallel__activation_checkpointing": True}),
+    ],
+)
+def test_compiled_blocks_reach_the_losses_of_uncompiled_ones(
+    new_run: Callable, architecture: str, ranks: int, how: dict
+) -> None:
     settings = {"training__steps": 4, "training__micro_batch_size": 12, "model__layers": 1, "model__dropout": 0.0}
     settings |= ARCHITECTURES[architecture]
     plain = new_run(**settings).go()
-    compiled = new_run(**settings, parallel__compile=True).go()
+    compiled = new_run(**settings | {"training__micro_batch_size": 6}, **how, parallel__compile=True).go(ranks)
     for step, told in plain.steps.items():
         assert compiled.steps[step] == pytest.approx(told, rel=1e-4)
