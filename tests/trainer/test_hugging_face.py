@@ -106,9 +106,9 @@ def test_the_first_gpt2_files_name_tensors_without_prefix(tmp_path: Path) -> Non
     with Weights(folder) as weights:
         sizes = {one: parameter.shape for one, parameter in model.named_parameters()}
         assert weights.problems(sizes, GPT2, VOCABULARY) == []
-        size = model.blocks[1].attention.qkv.weight.shape
-        read = weights.read("blocks.1.attention.qkv.weight", size, GPT2, VOCABULARY)
-    assert torch.equal(read, model.blocks[1].attention.qkv.weight)
+        name = "blocks.1.attention.qkv.weight"
+        expected = model.get_parameter(name)
+        assert torch.equal(weights.read(name, expected.shape, GPT2, VOCABULARY), expected)
 
 
 def test_other_shapes_and_settings_are_named_one_by_one(tmp_path: Path) -> None:

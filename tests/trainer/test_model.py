@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ def architecture(request: pytest.FixtureRequest) -> Architecture:
 
 
 def decoder(architecture: Architecture, *, tied: bool = True) -> Decoder:
-    shape = {"layers": 2, "heads": 4, "width": 16, "context": 12, "tied_embeddings": tied}
+    shape: dict[str, Any] = {"layers": 2, "heads": 4, "width": 16, "context": 12, "tied_embeddings": tied}
     shape |= {"key_value_heads": 2, "feed_forward_width": 48} if architecture == "llama" else {}
     model = Decoder(ModelConfig(architecture=architecture, **shape), VOCABULARY)
     model.initialize(seed=3)

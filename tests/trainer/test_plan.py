@@ -80,7 +80,7 @@ def test_state_is_what_a_step_leaves() -> None:
 
 
 def test_fsdp_splits_the_state_and_accumulates_whole_gradients() -> None:
-    layout = {"parallel__strategy": "fsdp", "training__global_batch_size": 32}
+    layout: dict[str, Any] = {"parallel__strategy": "fsdp", "training__global_batch_size": 32}
     alone = estimate(config(), VOCABULARY, 1)
     split = estimate(config(**layout, training__micro_batch_size=8), VOCABULARY, 4)
     assert split.parameters == alone.parameters / 4
@@ -107,12 +107,12 @@ def test_what_does_not_fit_is_refused_with_what_does() -> None:
     assert len(ways) == 3
     for way in ways:
         ranks, _, settings = way.partition(" ranks with ") if " ranks with " in way else ("4", "", way)
-        changes = dict(setting.split("=") for setting in settings.split())
+        changes: dict[str, Any] = dict(setting.split("=") for setting in settings.split())
         advised = plan(big(**{name.replace(".", "__"): value for name, value in changes.items()}), 32000, int(ranks))
         assert advised.memory.total <= 40 * GIB - RESERVED_BYTES, way
         if "micro_batch_size" in way:  # and it is the largest
             size = int(changes["training.micro_batch_size"])
-            larger = {name.replace(".", "__"): value for name, value in changes.items()}
+            larger: dict[str, Any] = {name.replace(".", "__"): value for name, value in changes.items()}
             larger["training__micro_batch_size"] = 2 * size
             assert plan(big(**larger), 32000, int(ranks)).memory.total > 40 * GIB - RESERVED_BYTES
 
