@@ -1,10 +1,10 @@
 """What a checkpoint costs: how long training stands still for it, and how much training time is lost to it altogether.
 
-A state of --megabytes (weights and Adam's moments) is trained on all cores, or on --threads. Lost is the wall time of a stretch with one
-save in it, less that of as many steps without, so that what the background takes from training counts. The stretch ends
-when the checkpoint is durable: in a folder, synced. Compared with torch.distributed.checkpoint: saved synchronously
-with the number of threads that is best here, and its asynchronous ways. These neither hash nor read back; the trainer
-does both. How fast a checkpoint goes to a bucket and comes back is measured by benchmarks.object_storage.
+A state of --megabytes (weights and Adam's moments) is trained on all cores, or on --threads. Lost is the wall time of a
+stretch with one save in it, less that of as many steps without, so that what the background takes from training counts.
+The stretch ends when the checkpoint is durable: in a folder, synced. Compared with torch.distributed.checkpoint: saved
+synchronously with the number of threads that is best here, and its asynchronous ways. These neither hash nor read back;
+the trainer does both. How fast a checkpoint goes to a bucket and comes back: benchmarks.object_storage.
 
     python -m benchmarks.checkpoints --json checkpoints.json
 """
