@@ -41,7 +41,7 @@ MFU_TARGET = 0.45
 NAMES = {
     "trainer": "trainer",
     "bare": "bare PyTorch loop",
-    "llama": "LlamaForCausalLM, compiled, in the bare loop",
+    "llama": "LlamaForCausalLM",
 }
 
 
