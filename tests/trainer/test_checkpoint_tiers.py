@@ -12,8 +12,9 @@ import boto3
 import psutil
 import pytest
 from small_training import SmallTraining, same
+from trainer.catalog import Entry, folder_name, outdated
 from trainer.checkpoint import Saved
-from trainer.manifest import hash_of
+from trainer.manifest import MANIFEST, hash_of
 
 
 def save(training: SmallTraining, ending: str = "interval") -> None:
@@ -134,6 +135,13 @@ def test_each_tier_keeps_the_last_and_the_durable_one_those_for_ever(s3: str, tm
     keys = [entry["Key"] for entry in boto3.client("s3").list_objects_v2(Bucket=s3, Prefix="runs/a/")["Contents"]]
     assert sorted({int(key.split("/")[2].removeprefix("step-")) for key in keys}) == [3, 6, 7, 8]
     assert sorted(folder.name for folder in training.local.iterdir()) == ["step-00000007", "step-00000008"]
+
+
+def test_at_uneven_intervals_the_first_after_each_multiple_is_kept() -> None:
+    saved = [Entry(step, folder_name(step), {MANIFEST: 1}) for step in (100, 200, 730, 1480, 2020, 2044, 2068, 2092)]
+    gone = outdated(saved, newest=2092, keep_last=1, keep_every=500)
+    assert [entry.step for entry in gone] == [100, 200, 2044, 2068]
+    assert outdated([one for one in saved if one not in gone], 2092, 1, 500) == []
 
 
 def test_a_full_local_disk_costs_only_the_local_tier(s3: str, tmp_path: Path) -> None:

@@ -87,12 +87,16 @@ def clear(storage: Storage, name: str, keep: Collection[str] = ()) -> None:
 
 
 def outdated(found: Iterable[Entry], newest: int, keep_last: int, keep_every: int | None) -> list[Entry]:
-    """Those to be deleted once step `newest` has been saved: all finished ones but the last `keep_last` and those whose
-    step `keep_every` divides, and all unfinished ones before. Later steps were passed over and will be written again.
+    """Those to be deleted once step `newest` has been saved: all finished ones but the last `keep_last` and the first at
+    or after each multiple of `keep_every`, and all unfinished ones before. Later steps were passed over and will be
+    written again.
     """
     present = [entry for entry in found if entry.step <= newest]
     finished = sorted((entry.step for entry in present if entry.finished), reverse=True)
-    kept = set(finished[:keep_last]) | {step for step in finished if keep_every and step % keep_every == 0}
+    kept = set(finished[:keep_last])
+    if keep_every:
+        first = {step // keep_every: step for step in finished}  # newest first, so the oldest of each stretch stays
+        kept |= {step for stretch, step in first.items() if stretch}
     return sorted((entry for entry in present if entry.step not in kept), key=lambda entry: entry.step)
 
 

@@ -156,7 +156,7 @@ class CheckpointConfig(Section):
     keep_last: Count = 3
     """Older ones are deleted. With one there is nothing to fall back on if it turns out damaged."""
     keep_every_steps: Count | None = None
-    """Those whose step is a multiple of this are kept for ever; null: none."""
+    """The first at or after each multiple of this is kept for ever; null: none."""
     allow_changed: tuple[str, ...] = ()
     """Settings, by name, that may differ from those the checkpoint was trained with, such as `training.steps`."""
 
