@@ -77,7 +77,9 @@ def verify(
 def prune(
     uri: Uri,
     keep_last: Annotated[int, typer.Option(min=1, help="So many of the newest stay.")] = 3,
-    keep_every: Annotated[int | None, typer.Option(min=1, help="The first at or after each multiple of this stays too.")] = None,
+    keep_every: Annotated[
+        int | None, typer.Option(min=1, help="The first at or after each multiple of this stays too.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it, only say what would go.")] = False,
     rehearsal: Rehearsal = False,
     json_output: Json = False,

@@ -87,8 +87,8 @@ def clear(storage: Storage, name: str, keep: Collection[str] = ()) -> None:
 
 
 def outdated(found: Iterable[Entry], newest: int, keep_last: int, keep_every: int | None) -> list[Entry]:
-    """Those to be deleted once step `newest` has been saved: all finished ones but the last `keep_last` and the first at
-    or after each multiple of `keep_every`, and all unfinished ones before. Later steps were passed over and will be
+    """Those to be deleted once step `newest` has been saved: all finished ones but the last `keep_last` and the first
+    at or after each multiple of `keep_every`, and all unfinished ones before. Later steps were passed over and will be
     written again.
     """
     present = [entry for entry in found if entry.step <= newest]
