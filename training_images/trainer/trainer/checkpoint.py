@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
-from torch.distributed.checkpoint import CheckpointException, FileSystemReader
+from torch.distributed.checkpoint import CheckpointException
 
 from trainer import saving
 from trainer.catalog import folder_name
@@ -30,6 +30,7 @@ from trainer.errors import TrainingError, UserError
 from trainer.flight import Flight, Medians, PruneFailed, Saved, SaveFailed
 from trainer.gang import Gang
 from trainer.manifest import MANIFEST, CheckpointManifest, Ending, FileRecord, History, differences, hash_of
+from trainer.mapped_reader import MappedReader
 from trainer.restore import Found, Refused, Tiers
 from trainer.saving import Saving
 from trainer.state import Progress, RngState, TrainingState, rng_state, seed_rank, set_rng_state
@@ -132,7 +133,7 @@ class Checkpoints:
         try:
             dcp.load(
                 tensors,
-                storage_reader=FileSystemReader(found.folder),
+                storage_reader=MappedReader(found.folder),
                 process_group=self._gang.control,
                 no_dist=self._gang.control is None,
             )

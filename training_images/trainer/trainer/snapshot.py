@@ -127,19 +127,17 @@ class _ImageWriter(StorageWriter):
         sizes = [tensor.nbytes + _LARGEST_FRAME for _, tensor in tensors]
         file_bytes = min(max(sum(sizes) // self._files_at_once, _SMALLEST_FILE), _LARGEST_FILE)
         self.handle, self.memory = _shared_memory(sum(sizes) + (len(sizes) + 1) * mmap.PAGESIZE)
-        image = torch.frombuffer(self.memory, dtype=torch.uint8)
         results: list[WriteResult] = []
         position, start = 0, 0
         with _without_checksums():
             for number, (item, tensor) in enumerate(tensors):
                 name = f"__{plan.storage_data}_{len(self.files)}.distcp"
-                frame = _Frame(memoryview(self.memory)[position : position + sizes[number]])
+                frame = Frame(memoryview(self.memory)[position : position + sizes[number]])
                 torch.save(tensor, cast("IO[bytes]", frame))
                 begin, length = position - start, frame.end
                 results.append(WriteResult(item.index, length, _StorageInfo(name, begin, length)))
                 if tensor.nbytes:
-                    first = position + frame.data_offset()
-                    place = image[first : first + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+                    place = torch.frombuffer(frame.data(), dtype=tensor.dtype).view(tensor.shape)
                     self.places.append((item.index, place))
                 position += length
                 last = number + 1 == len(tensors)
@@ -166,19 +164,22 @@ class _ImageWriter(StorageWriter):
         raise NotImplementedError
 
 
-class _Frame(io.RawIOBase):
+class Frame(io.RawIOBase):
     """A stretch of memory as the file that `torch.save` writes one tensor to: a zip archive."""
 
-    def __init__(self, memory: memoryview) -> None:
+    def __init__(self, memory: memoryview, end: int = 0) -> None:
         self._memory = memory
-        self._position = self.end = 0
+        self._position, self.end = 0, end
 
-    def data_offset(self) -> int:
-        """Where in it the tensor's own bytes begin."""
+    def data(self) -> memoryview:
+        """The tensor's own bytes. Raises ValueError or BadZipFile where they do not lie there as they are."""
         with zipfile.ZipFile(self) as archive:
             (entry,) = (entry for entry in archive.infolist() if entry.filename.endswith("/data/0"))
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{entry.filename} is compressed")
         name_and_extra = struct.unpack_from("<HH", self._memory, entry.header_offset + _NAME_LENGTH_OFFSET)
-        return entry.header_offset + _LOCAL_HEADER_BYTES + sum(name_and_extra)
+        begin = entry.header_offset + _LOCAL_HEADER_BYTES + sum(name_and_extra)
+        return self._memory[begin : begin + entry.file_size]
 
     def readable(self) -> bool:
         return True
