@@ -28,8 +28,8 @@ from trainer.snapshot import Frame
 _THREADS = 4
 
 
+class MappedReader(FileSystemReader):
     """For checkpoints of `snapshot.Snapshot`, whose tensors are contiguous; torch's own reader takes all others."""
-    """For checkpoints of `snapshot.Snapshot`, whose tensors are contiguous. What is unlike them torch's own reader takes."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
