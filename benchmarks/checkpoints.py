@@ -43,7 +43,7 @@ from trainer.gang import Gang
 from trainer.parallel import ParallelModel
 from trainer.state import TrainingState
 
-from benchmarks.figures import Spread, machine, ratios, spread, verdict
+from benchmarks.figures import Spread, machine, ratios, spread, verdict, work_folder
 from benchmarks.turns import QUIET_SHARE, busy_seconds
 
 WIDTH = 2048
@@ -109,7 +109,7 @@ def main() -> int:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=0, world_size=1)
     training = Training(given.megabytes)
-    with tempfile.TemporaryDirectory(prefix="checkpoints-", dir=Path.cwd()) as work:
+    with tempfile.TemporaryDirectory(prefix="checkpoints-", dir=work_folder()) as work:
         result = {
             "benchmark": "checkpoints",
             "machine": machine() | {"training_threads": given.threads},

@@ -8,6 +8,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainyard.local.paths import RUNS
+
 Spread = dict[str, float]
 """median, min and max; with `at_least` or `at_most` where a figure is wanted."""
 
@@ -39,6 +41,13 @@ def verdict(what: str, figure: Spread) -> str:
     else:
         return said
     return f"{said}; wanted {wanted}: {'met' if met else '[bold red]missed[/]'}"
+
+
+def work_folder() -> Path:
+    """On the disk of the checkout, as checkpoints would be; /tmp may be memory."""
+    folder = RUNS / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def machine() -> dict[str, str | int | None]:

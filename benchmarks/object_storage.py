@@ -34,7 +34,7 @@ from trainer.storage import open_storage
 from trainer.upload import Part, Persistence, put_all
 
 from benchmarks.checkpoints import Training, fresh
-from benchmarks.figures import machine, ratios, spread, verdict
+from benchmarks.figures import machine, ratios, spread, verdict, work_folder
 
 BUCKET = "checkpoints"
 THREADS = 8
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
     given = parser.parse_args()
     training = Training(given.megabytes)
-    with tempfile.TemporaryDirectory(prefix="object-storage-", dir=Path.cwd()) as work, bucket() as endpoint:
+    with tempfile.TemporaryDirectory(prefix="object-storage-", dir=work_folder()) as work, bucket() as endpoint:
         rates, settings = measure(training, Path(work), endpoint, given.rounds)
     result = {
         "benchmark": "object_storage",
