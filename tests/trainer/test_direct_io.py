@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 from pathlib import Path
 
 import pytest
-from trainer.direct_io import sha256_from_disk, write_whole
+from trainer.direct_io import holds, write_whole
 
 MEBIBYTE = 1 << 20
 
@@ -24,7 +23,20 @@ def test_what_is_written_is_what_is_read(tmp_path: Path, size: int, offset: int)
         data.release()
     assert (tmp_path / "file").read_bytes() == content
     with (tmp_path / "file").open("rb") as file:
-        assert sha256_from_disk(file.fileno()) == hashlib.sha256(content).hexdigest()
+        assert holds(file.fileno(), memoryview(content))
+
+
+@pytest.mark.parametrize("size", [100, 3 * MEBIBYTE, 9 * MEBIBYTE + 17])
+@pytest.mark.parametrize("place", [0.0, 0.5, 0.9999])
+def test_one_flipped_bit_or_a_missing_end_is_seen(tmp_path: Path, size: int, place: float) -> None:
+    content = os.urandom(size)
+    flipped = bytearray(content)
+    flipped[int(place * size)] ^= 4
+    for other in (flipped, content[:-1], content + b"."):
+        (tmp_path / "file").write_bytes(other)
+        with (tmp_path / "file").open("rb") as file:
+            os.fsync(file.fileno())
+            assert not holds(file.fileno(), memoryview(content))
 
 
 def test_a_file_system_without_it_takes_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,5 +53,5 @@ def test_a_file_system_without_it_takes_the_cache(tmp_path: Path, monkeypatch: p
     with (tmp_path / "file").open("wb") as file:
         write_whole(file.fileno(), memoryview(content))
     with (tmp_path / "file").open("rb") as file:
-        assert sha256_from_disk(file.fileno()) == hashlib.sha256(content).hexdigest()
+        assert holds(file.fileno(), memoryview(content))
     assert len(refused) == 2

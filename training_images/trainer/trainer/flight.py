@@ -124,14 +124,17 @@ class Medians:
         self._stall: deque[float] = deque(maxlen=9)
         self._upload: deque[float] = deque(maxlen=9)
         self._restore: deque[float] = deque(maxlen=9)
-        self._first_stall: float | None = None
+        self._copy_seconds: float | None = None
+        self._laid_out = False
+
+    def laid_out(self, copy_seconds: float) -> None:
+        """The save that begins lays the snapshot out and stalls far longer than others will: those only copy."""
+        self._copy_seconds, self._laid_out = copy_seconds, True
 
     def saved(self, saved: Saved) -> None:
-        # The first lays the snapshot out, which no later one does.
-        if self._first_stall is None:
-            self._first_stall = saved.stall_seconds
-        else:
+        if not self._laid_out:
             self._stall.append(saved.stall_seconds)
+        self._laid_out = False
         self._upload.append(saved.seconds)
 
     def restored(self, seconds: float) -> None:
@@ -139,12 +142,7 @@ class Medians:
 
     @property
     def stall_seconds(self) -> float | None:
-        return statistics.median(self._stall) if self._stall else self._first_stall
-
-    @property
-    def settled(self) -> bool:
-        """Whether a save has been measured that did not lay the snapshot out, which stalls far longer."""
-        return bool(self._stall)
+        return statistics.median(self._stall) if self._stall else self._copy_seconds
 
     @property
     def upload_seconds(self) -> float | None:

@@ -44,7 +44,7 @@ class SaveInterval:
 
     def _choice(self, measured: Medians, history: History, step_seconds: float | None) -> tuple[int, str]:
         stall, upload = measured.stall_seconds, measured.upload_seconds
-        if step_seconds is None or stall is None or upload is None or not measured.settled:
+        if step_seconds is None or stall is None or upload is None:
             return self.steps, ""
         # What was never restored is assumed to come back as fast as it went.
         restore = measured.restore_seconds if measured.restore_seconds is not None else upload

@@ -69,6 +69,9 @@ class Saving:
             self._snapshot = Snapshot(tensors, self._gang, self._settings.upload_threads)
             names = self._gang.gather([file.name for file in self._snapshot.files])
             self._expected = [INDEX, *(name for names_of_rank in names for name in names_of_rank)]
+            started = time.perf_counter()
+            self._snapshot.take(tensors)  # once more, to know at once what the next ones will cost
+            self.measured.laid_out(max(self._gang.gather(time.perf_counter() - started)))
         else:
             self._snapshot.take(tensors)
         return self._snapshot.bytes

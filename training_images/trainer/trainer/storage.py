@@ -105,8 +105,8 @@ class Storage(ABC):
         """`write_bytes` without a copy. `sha256` (hex) is that of `data`; a place that can compares it on arrival."""
 
     @abstractmethod
-    def check(self, key: str, size: int, sha256: str) -> None:
-        """Raises UnlikeError unless the object is there with these bytes, as the place itself tells or as it reads."""
+    def check(self, key: str, data: memoryview, sha256: str) -> None:
+        """Raises UnlikeError unless the object is there and is `data`, by its hash or byte for byte."""
 
     @abstractmethod
     def sha256(self, key: str) -> str:

@@ -85,13 +85,13 @@ class S3Storage(Storage):
             else:
                 self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=_Body(data), **checksum)
 
-    def check(self, key: str, size: int, sha256: str) -> None:
+    def check(self, key: str, data: memoryview, sha256: str) -> None:
         where = self.uri_of(key)
         try:
             with self._errors("read", "s3:GetObject", key):
                 head = self._client.head_object(Bucket=self.bucket, Key=self._key(key), ChecksumMode="ENABLED")
-            if head["ContentLength"] != size:
-                raise UnlikeError(f"{where}: has {head['ContentLength']} bytes instead of {size}")
+            if head["ContentLength"] != len(data):
+                raise UnlikeError(f"{where}: has {head['ContentLength']} bytes instead of {len(data)}")
             # Not every endpoint tells it, and of an object in parts it is a hash of hashes.
             told = head.get("ChecksumSHA256", "-")
             found = self.sha256(key) if "-" in told else base64.b64decode(told).hex()

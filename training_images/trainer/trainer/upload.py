@@ -67,7 +67,7 @@ def put_all(storage: Storage, folder: str, parts: Sequence[Part], threads: int, 
     def put(part: Part) -> None:
         def written_and_there() -> None:
             storage.write_checked(f"{folder}/{part.name}", part.data, part.sha256)
-            storage.check(f"{folder}/{part.name}", len(part.data), part.sha256)
+            storage.check(f"{folder}/{part.name}", part.data, part.sha256)
 
         persist(written_and_there)
 
