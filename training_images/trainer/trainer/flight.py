@@ -113,9 +113,6 @@ class Flight:
     def ended(self, stage: Stage) -> bool:
         return stage in self.problems
 
-    def failed(self, stage: Stage) -> bool:
-        return self.problems.get(stage) is not None
-
 
 class Medians:
     """What the last saves and restores have cost, in seconds; the same on every rank. None: not measured yet."""
