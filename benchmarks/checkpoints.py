@@ -1,7 +1,8 @@
 """What a checkpoint costs: how long training stands still for it, and how much training time is lost to it altogether.
 
-A state of --megabytes (weights and Adam's moments) is trained on all cores, or on --threads. Lost is the wall time of a
-stretch with one save in it, less that of as many steps without, so that what the background takes from training counts.
+A state of --megabytes (weights and Adam's moments) is trained on all cores, then on all but one: beside GPUs, training
+leaves most of them alone. Lost is the wall time of a stretch with one save in it, less that of as many steps without,
+so that what the background takes from training counts.
 The stretch ends when the checkpoint is durable: in a folder, synced. Compared with torch.distributed.checkpoint: saved
 synchronously with the number of threads that is best here, and its asynchronous ways. These neither hash nor read back;
 the trainer does both. How fast a checkpoint goes to a bucket and comes back: benchmarks.object_storage.
@@ -98,10 +99,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="of everything (default %(default)s)")
     parser.add_argument("--megabytes", type=int, default=500, help="of state (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of training (default: one for each core)")
+    cores = os.cpu_count() or 1
+    parser.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=[cores, cores - 1] if cores > 1 else [1],
+        help="of training (default: one for each core, then one fewer)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(given.threads[0])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -110,15 +118,19 @@ def main() -> int:
     dist.init_process_group("gloo", rank=0, world_size=1)
     training = Training(given.megabytes)
     with tempfile.TemporaryDirectory(prefix="checkpoints-", dir=work_folder()) as work:
-        result = {
-            "benchmark": "checkpoints",
-            "machine": machine() | {"training_threads": given.threads},
-            "torch": torch.__version__,
-            "state_megabytes": round(training.bytes / 1e6, 1),
-            "rounds": given.rounds,
-            **cost_of_saving(training, Path(work), given.rounds),
-        }
+        by_threads = {}
+        for threads in given.threads:
+            torch.set_num_threads(threads)
+            by_threads[threads] = cost_of_saving(training, Path(work), given.rounds)
     dist.destroy_process_group()
+    result = {
+        "benchmark": "checkpoints",
+        "machine": machine(),
+        "torch": torch.__version__,
+        "state_megabytes": round(training.bytes / 1e6, 1),
+        "rounds": given.rounds,
+        "training_threads": by_threads,
+    }
     show(result)
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
@@ -297,27 +309,26 @@ def fresh(folder: Path) -> Path:
 
 def show(result: dict[str, Any]) -> None:
     console = Console()
-    title = (
-        f"a save of {result['state_megabytes']:.0f} MB; training on {result['machine']['training_threads']} of "
-        f"{result['machine']['cores']} cores; {result['rounds']} rounds"
-    )
-    table = Table(title=title, title_justify="left")
-    table.add_column("way")
-    for column in ("stall, s", "training lost, s", "durable after, s"):
-        table.add_column(column, justify="right")
-    for way, one in result["saving"].items():
-        table.add_row(
-            way,
-            said(one["stall_seconds"], 3),
-            said(one["lost_seconds"], 2),
-            said(one["seconds_until_durable"], 1),
-        )
-    table.add_row("a copy of the state in memory", said(result["memcpy_seconds"], 3))
-    console.print(table)
-    console.print(verdict("training lost, to the best synchronous save", result["lost_to_best_synchronous"]))
-    console.print(verdict("stall, to a copy in memory", result["stall_to_memcpy"]))
-    if result["share_of_others"] > QUIET_SHARE:
-        console.print(f"[bold red]others used {result['share_of_others']:.0%} of the processors[/] meanwhile")
+    for threads, cost in result["training_threads"].items():
+        size, cores, rounds = result["state_megabytes"], result["machine"]["cores"], result["rounds"]
+        title = f"a save of {size:.0f} MB; training on {threads} of {cores} cores; {rounds} rounds"
+        table = Table(title=title, title_justify="left")
+        table.add_column("way")
+        for column in ("stall, s", "training lost, s", "durable after, s"):
+            table.add_column(column, justify="right")
+        for way, one in cost["saving"].items():
+            table.add_row(
+                way,
+                said(one["stall_seconds"], 3),
+                said(one["lost_seconds"], 2),
+                said(one["seconds_until_durable"], 1),
+            )
+        table.add_row("a copy of the state in memory", said(cost["memcpy_seconds"], 3))
+        console.print(table)
+        console.print(verdict("training lost, to the best synchronous save", cost["lost_to_best_synchronous"]))
+        console.print(verdict("stall, to a copy in memory", cost["stall_to_memcpy"]))
+        if cost["share_of_others"] > QUIET_SHARE:
+            console.print(f"[bold red]others used {cost['share_of_others']:.0%} of the processors[/] meanwhile")
 
 
 def said(one: Spread, digits: int) -> str:
