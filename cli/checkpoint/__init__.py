@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+from trainer.errors import UserError
 
 from trainyard.cli import output
 from trainyard.cli.checkpoint import tables
@@ -31,11 +32,11 @@ def list_checkpoints(uri: Uri, rehearsal: Rehearsal = False, json_output: Json =
     """All checkpoints in a place, unfinished ones too, oldest first."""
     with _account(rehearsal):
         place = Place.at(uri)
-        lines = place.lines()
+        lines, run = place.lines(), place.used_by()
     if json_output:
-        output.tell({"place": place.uri, "checkpoints": [line.to_json() for line in lines]})
+        output.tell({"place": place.uri, "used_by": run, "checkpoints": [line.to_json() for line in lines]})
         return
-    console.print(tables.listing(place.uri, lines))
+    console.print(tables.listing(place.uri, lines, run))
 
 
 @app.command()
@@ -91,6 +92,11 @@ def prune(
     with _account(rehearsal):
         place = Place.at(uri)
         gone = place.outdated(keep_last, keep_every)
+        if yes and (run := place.used_by()):
+            raise UserError(
+                f"{place.uri}: a run is using it and deletes by itself what is not to be kept: {run}. "
+                "Wait for its end, or set its checkpoint.keep_last"
+            )
         if yes:
             for entry in gone:
                 with step(f"delete {entry.name}"):

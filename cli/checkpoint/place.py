@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from trainer import catalog
+from trainer import catalog, ownership
 from trainer.catalog import Entry
 from trainer.errors import UserError
 from trainer.manifest import CheckpointManifest, UnsoundCheckpointError
@@ -120,6 +120,12 @@ class Place:
         if not finished:
             return []
         return catalog.outdated(self._entries.values(), max(finished), keep_last, keep_every)
+
+    def used_by(self) -> str | None:
+        """The run that is alive here, as far as a file system's locks tell. In a bucket nothing does."""
+        lock = self.storage.local_path(ownership.LOCK)
+        holder = ownership.holder(lock.parent) if lock is not None else None
+        return None if holder is None else str(holder)
 
     def delete(self, entry: Entry) -> None:
         catalog.clear(self.storage, entry.name)

@@ -14,7 +14,7 @@ from trainyard.cli.checkpoint.place import Line, Verdict
 from trainyard.cli.progress import table
 
 
-def listing(uri: str, lines: Sequence[Line]) -> Group:
+def listing(uri: str, lines: Sequence[Line], run: str | None) -> Group:
     shown = Table(title=uri, title_justify="left", title_style="bold")
     for name in ("step", "size", "files"):
         shown.add_column(name, justify="right")
@@ -33,7 +33,7 @@ def listing(uri: str, lines: Sequence[Line]) -> Group:
         trained = duration(manifest.history.seconds_trained)
         saved = manifest.saved_at[:16].replace("T", " ")
         shown.add_row(*first, saved, manifest.ending, ranks, trained, str(manifest.history.failures))
-    return Group(shown, *damaged)
+    return Group(shown, *damaged, *([f"a run is using it: {run}"] if run else []))
 
 
 def show_manifest(console: Console, uri: str, manifest: CheckpointManifest) -> None:

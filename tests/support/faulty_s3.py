@@ -39,6 +39,7 @@ THROTTLE = _refusal(503, "SlowDown", "Please reduce your request rate.")
 ERROR = _refusal(500, "InternalError", "We encountered an internal error. Please try again.")
 EXPIRED = _refusal(400, "ExpiredToken", "The provided token has expired.")
 DENIED = _refusal(403, "AccessDenied", "Access Denied")
+NOT_IMPLEMENTED = _refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented")
 BAD_DIGEST = _refusal(400, "BadDigest", "The SHA256 you specified did not match the calculated checksum.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -25,8 +26,9 @@ from faulty_s3 import (
     without_checksums,
 )
 from small_training import SmallTraining, same
-from trainer import saving
+from trainer import catalog, saving
 from trainer.checkpoint import CheckpointError, Saved, SaveFailed
+from trainer.storage import open_storage
 from trainer.storage_s3 import Patience
 
 FILES = r"/step-\d+/__0_0\.distcp$"
@@ -129,7 +131,8 @@ def test_what_does_not_pass_is_given_up_and_the_last_durable_one_named(
     assert failed.newest_durable == first.uri == training.checkpoints.newest_durable
 
     front.mend()
-    assert SmallTraining(tmp_path / "another-node", training.config.checkpoint.uri).resume() == first.uri
+    there = catalog.entries(training.checkpoints._tiers.durable)
+    assert [step for step, entry in there.items() if entry.finished] == [1]
     third = outcome_of_save(training)
     assert isinstance(third, Saved), "the next save is not held back by the one that failed"
     training.checkpoints.close(wait=True)
@@ -221,7 +224,8 @@ def test_restoring_survives_a_connection_that_breaks(front: FaultyS3, s3: str, t
     saved = outcome_of_save(training)
     numbers = training.numbers()
     other = SmallTraining(tmp_path / "another-node", f"s3://{s3}/runs/a")
-    other.checkpoints._tiers.durable.patience = Patience(connect_seconds=2.0, read_seconds=1.0, attempts=1)
+    hasty = open_storage(f"s3://{s3}/runs/a", Patience(connect_seconds=2.0, read_seconds=1.0, attempts=1))
+    other.checkpoints._tiers = replace(other.checkpoints._tiers, durable=hasty)
     front.fail("GET", FILES, fault, times=2)
     assert other.resume() == saved.uri
     assert same(other.numbers(), numbers)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
+from faulty_s3 import NOT_IMPLEMENTED, FaultyS3, Forward
 from trainer.storage import Storage, StorageError, open_storage
 from trainer.storage_local import LocalStorage
 from trainer.storage_s3 import MULTIPART_BYTES
@@ -39,6 +40,49 @@ def test_what_is_written_is_read_listed_measured_and_deleted(storage: Storage) -
     assert [storage.exists(key) for key in ("a.json", "b", "a.jso")] == [True, False, False]
     storage.delete(["b/1.bin", "b/2.bin", "never/was"])
     assert storage.list() == ["a.json"]
+
+
+def test_an_exchange_returns_what_was_there(storage: Storage) -> None:
+    assert storage.exchange("owner", b"first") is None
+    assert storage.exchange("owner", b"second") == b"first"
+    assert storage.read_bytes("owner") == b"second"
+
+
+def test_of_many_exchanges_at_once_in_a_bucket_each_sees_the_one_before(s3: str) -> None:
+    storage = open_storage(f"s3://{s3}/runs")
+    names = [f"{number}".encode() for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        before = list(pool.map(lambda name: storage.exchange("owner", name), names))
+    assert sorted([*before, storage.read_bytes("owner")], key=lambda name: name or b"") == [None, *names]
+
+
+def test_an_exchange_whose_answer_was_lost_is_not_taken_for_somebody_elses(
+    s3: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unheard(_front: FaultyS3, body: bytes, forward: Forward) -> None:
+        forward(body)
+
+    with FaultyS3(s3_endpoint) as front:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", front.url)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+        storage = open_storage(f"s3://{s3}/runs")
+        storage.exchange("owner", b"before")
+        front.fail("PUT", "/owner$", unheard, times=1)
+        assert storage.exchange("owner", b"mine") == b"before"
+        assert storage.read_bytes("owner") == b"mine"
+        assert len(front.met) == 1
+
+
+def test_an_endpoint_that_knows_no_conditions_is_written_without(
+    s3: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultyS3(s3_endpoint) as front:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", front.url)
+        storage = open_storage(f"s3://{s3}/runs")
+        front.fail("PUT", "/owner$", NOT_IMPLEMENTED, times=1)
+        assert storage.exchange("owner", b"mine") is None
+        assert storage.read_bytes("owner") == b"mine"
+        assert len(front.met) == 1
 
 
 def test_a_missing_object_is_named_by_its_full_uri(storage: Storage, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from trainer.flight import Flight, Medians, PruneFailed, Saved, SaveFailed
 from trainer.gang import Gang
 from trainer.manifest import MANIFEST, CheckpointManifest, Ending, FileRecord, History, differences, hash_of
 from trainer.mapped_reader import MappedReader
+from trainer.ownership import TAKEN_OVER, Claim, confirm
 from trainer.restore import Found, Refused, Tiers
 from trainer.saving import Saving
 from trainer.state import Progress, RngState, TrainingState, rng_state, seed_rank, set_rng_state
@@ -74,7 +75,7 @@ class Checkpoints:
     """Every method is called by all ranks."""
 
     def __init__(self, config: Config, run_id: str, data_sha256: str, gang: Gang) -> None:
-        """Raises UserError for a place that can't be used."""
+        """Raises UserError for a place that can't be used, or that another run is using."""
         self._config = config
         self.run_id = run_id
         """Replaced by that of the checkpoint a run continues from."""
@@ -83,8 +84,9 @@ class Checkpoints:
         self._begun = time.monotonic()
         durable = gang.together(lambda: open_storage(config.checkpoint.uri))
         local = _local_tier(config, durable.uri, in_place=durable.local_path(MANIFEST) is not None)
+        self._claim = Claim(gang, durable, local, config.run.directory.absolute())
         self._tiers = Tiers(gang, durable, local, config.checkpoint.upload_threads, _RESTORE_PATIENCE_SECONDS, _retried)
-        self._saving = Saving(gang, durable, local, config.checkpoint, self._manifest)
+        self._saving = Saving(gang, durable, local, config.checkpoint, self._claim.token, self._manifest)
         self._before = History()
         self._resumed = False
         self._search_seconds = 0.0
@@ -193,10 +195,14 @@ class Checkpoints:
         return self._saving.reports()
 
     def close(self, wait: bool) -> None:
-        """Ends the background, and with `wait` only after what is under way there. Without, it needs no other rank."""
+        """Ends the background, and with `wait` only after what is under way there. Without, it needs no other rank.
+
+        Other runs may use the place from then on.
+        """
         if wait:
             self._saving.until(lambda: self._saving.idle)
         self._saving.close()
+        self._claim.release()
 
     def _begin(self, state: TrainingState, ending: Ending) -> float:
         """Returns the seconds this rank stood still."""
@@ -262,11 +268,14 @@ class Checkpoints:
             if gang.local_rank == 0 and tiers.local is not None and tiers.local.exists(key):
                 tiers.local.write_bytes(key, changed.to_json())
             if gang.leads and durable:
+                confirm(tiers.durable, self._claim.token)
                 saving.in_a_hurry(tiers.durable).write_bytes(key, changed.to_json())
 
         try:
             gang.together(write)
         except UserError as error:
+            if TAKEN_OVER in str(error):
+                raise
             log.warning("%s counts as saved at its interval: %s", folder_name(manifest.step), error)
         if durable:
             self._saving.last = changed

@@ -16,7 +16,8 @@ FINISHED = 0
 FAILED = 1
 """The training went wrong, or a rank crashed or was killed."""
 BAD_CONFIGURATION = 2
-"""A setting or a place has to be put right by a person: the same start ends the same way."""
+"""A setting or a place has to be put right by a person: the same start ends the same way. A run whose place another one
+has taken over ends with it too: started again, it would take the place back."""
 REQUEUE = 75
 """Asked to go, and gone: the same command continues the run. EX_TEMPFAIL of sysexits.h."""
 HUNG = 76

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer import catalog
+from trainer import catalog, ownership
 from trainer.direct_io import write_whole
 from trainer.manifest import MANIFEST, FileRecord
 from trainer.storage import Storage, StorageError, UnlikeError, open_storage
@@ -53,6 +53,8 @@ class Setup:
     """The files of all ranks: what else lies under a checkpoint's name is from an earlier attempt."""
     durable: str
     local: str | None
+    owner: str
+    """The token with which this run has claimed the durable place."""
     leads: bool
     """This rank writes index and manifest to the durable place, and deletes there."""
     leads_node: bool
@@ -135,6 +137,7 @@ class Saver:
         persist = self._persistence(name)
 
         def clear_and_put() -> None:
+            self._confirm(persist)
             if setup.leads:
                 persist(lambda: catalog.clear(self._durable, name, keep=setup.expected))
             put_all(self._durable, name, own, setup.threads, persist)
@@ -151,20 +154,32 @@ class Saver:
             self._answer(Answer(name, "local manifest", problem))
             return
         part = Part(MANIFEST, memoryview(data), hashlib.sha256(data).hexdigest())
-        put = _problem_of(lambda: put_all(self._durable, name, [part], 1, self._persistence(name)))
-        self._answer(Answer(name, "durable manifest", put))
+        persist = self._persistence(name)
+
+        def publish() -> None:
+            self._confirm(persist)
+            put_all(self._durable, name, [part], 1, persist)
+
+        self._answer(Answer(name, "durable manifest", _problem_of(publish)))
 
     def prune(self, name: str, newest: int, tiers: list[Tier]) -> None:
         """Deletes what is older and not to be kept. On a node's own disk nothing is kept for ever."""
         setup = self._setup
         problems = []
         if "durable" in tiers:
-            problems.append(
-                _problem_of(lambda: catalog.prune(self._durable, newest, setup.keep_last, setup.keep_every))
-            )
+
+            def prune_durable() -> None:
+                self._confirm(self._persistence(name))
+                catalog.prune(self._durable, newest, setup.keep_last, setup.keep_every)
+
+            problems.append(_problem_of(prune_durable))
         if "local" in tiers and (local := self._local) is not None:
             problems.append(_problem_of(lambda: catalog.prune(local, newest, setup.keep_last, None)))
         self._answer(Answer(name, "prune", "; ".join(filter(None, problems)) or None))
+
+    def _confirm(self, persist: Persistence) -> None:
+        """Raises TakenOverError where the durable place belongs to a later start by now."""
+        persist(lambda: ownership.confirm(self._durable, self._setup.owner))
 
     def _part(self, name: str, offset: int, size: int) -> Part:
         data = self._memory[offset : offset + size]

@@ -18,6 +18,7 @@ from trainer.config_sections import CheckpointConfig
 from trainer.flight import Flight, Medians, PruneFailed, Saved, SaveFailed
 from trainer.gang import Gang
 from trainer.manifest import CheckpointManifest, FileRecord
+from trainer.ownership import TAKEN_OVER, TakenOverError
 from trainer.saver import Setup, Tier
 from trainer.saver_process import Background, SaverProcess, SaverThreads
 from trainer.snapshot import INDEX, Snapshot
@@ -36,7 +37,10 @@ MakeManifest = Callable[[Flight, tuple[FileRecord, ...]], CheckpointManifest]
 
 
 class Saving:
-    """At most one save is under way. Every method is called by all ranks alike."""
+    """At most one save is under way. Every method is called by all ranks alike.
+
+    Whichever of them hears that another run has taken over the durable place raises TakenOverError, on every rank.
+    """
 
     def __init__(
         self,
@@ -44,10 +48,12 @@ class Saving:
         durable: Storage,
         local: LocalStorage | None,
         settings: CheckpointConfig,
+        owner: str,
         make_manifest: MakeManifest,
     ) -> None:
+        """`owner`: the token with which the durable place has been claimed."""
         self._gang, self._durable, self._local, self._settings = gang, durable, local, settings
-        self._make_manifest = make_manifest
+        self._owner, self._make_manifest = owner, make_manifest
         self._snapshot: Snapshot | None = None
         self._process: Background | None = None
         self._pruning: Flight | None = None
@@ -113,7 +119,8 @@ class Saving:
             self._pruning = None
             problems = [text for text in self._gang.gather(pruning.problems["prune"]) if text is not None]
             if problems:
-                self._reports.append(PruneFailed(pruning.step, "; ".join(dict.fromkeys(problems))))
+                reason = _joined(problems)
+                self._reports.append(PruneFailed(pruning.step, reason))
         return up > 0
 
     def until(self, reached: Callable[[], bool], seconds: float | None = None) -> bool:
@@ -205,7 +212,7 @@ class Saving:
         """All files have arrived, or never will."""
         problems = [text for text in self._gang.gather(flight.problems["durable"]) if text is not None]
         if problems:
-            self._fail(flight, "; ".join(dict.fromkeys(problems)))
+            self._fail(flight, _joined(problems))
             return
         assert flight.manifest is not None
         flight.sealed = True
@@ -220,7 +227,7 @@ class Saving:
             lambda: (flight.problems["durable manifest"], time.perf_counter() - flight.started)
         )
         if problem is not None:
-            self._fail(flight, problem)
+            self._fail(flight, _joined([problem]))
             return
         assert flight.manifest is not None
         retried = dict.fromkeys(reason for reasons in self._gang.gather(flight.retried) for reason in reasons)
@@ -247,9 +254,9 @@ class Saving:
             flight.problems["prune"] = None
 
     def _fail(self, flight: Flight, reason: str) -> None:
+        self.flight = None
         uri = self._durable.uri_of(flight.name)
         self._reports.append(SaveFailed(uri, flight.step, reason, self.newest_durable))
-        self.flight = None
 
     def _send(self, job: str, **fields: object) -> None:
         if self._process is None:
@@ -268,6 +275,7 @@ class Saving:
             expected=self._expected,
             durable=self._durable.uri,
             local=self._local.uri if self._local else None,
+            owner=self._owner,
             leads=self._gang.leads,
             leads_node=self._gang.local_rank == 0,
             threads=settings.upload_threads,
@@ -276,6 +284,13 @@ class Saving:
             patience_seconds=PATIENCE_SECONDS,
             read_seconds=READ_SECONDS,
         )
+
+
+def _joined(problems: list[str]) -> str:
+    """Of the ranks, each once. Raises TakenOverError if that is what one of them has met."""
+    if taken_over := next((text for text in problems if TAKEN_OVER in text), None):
+        raise TakenOverError(taken_over)
+    return "; ".join(dict.fromkeys(problems))
 
 
 def in_a_hurry(storage: Storage) -> Storage:

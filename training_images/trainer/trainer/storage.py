@@ -101,6 +101,11 @@ class Storage(ABC):
         """Creates or replaces the object; readers see the old or the new bytes, never part of them."""
 
     @abstractmethod
+    def exchange(self, key: str, data: bytes) -> bytes | None:
+        """`write_bytes` that returns what was there before, None for nothing. Where the place knows conditional writes,
+        of two at the same moment one comes after the other, and sees it."""
+
+    @abstractmethod
     def write_checked(self, key: str, data: memoryview, sha256: str) -> None:
         """`write_bytes` without a copy. `sha256` (hex) is that of `data`; a place that can compares it on arrival."""
 

@@ -34,6 +34,11 @@ class LocalStorage(Storage):
         with written_whole(self._path(key)) as target:
             target.write(data)
 
+    def exchange(self, key: str, data: bytes) -> bytes | None:
+        before = self.read_bytes(key) if self.exists(key) else None
+        self.write_bytes(key, data)
+        return before
+
     def write_checked(self, key: str, data: memoryview, sha256: str) -> None:  # noqa: ARG002
         with written_whole(self._path(key)) as target:
             write_whole(target.fileno(), data)

@@ -26,6 +26,11 @@ MULTIPART_BYTES = 32 << 20
 LARGEST_PUT_BYTES = 5 << 30  # S3 takes more in parts only
 DELETE_BATCH = 1000  # what one DeleteObjects call takes
 CHUNK_BYTES = 1 << 20
+_EXCHANGE_ATTEMPTS = 8
+
+
+class ChangedError(StorageError):
+    """The object is no longer what a conditional write wanted it to be."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,38 @@ class S3Storage(Storage):
     def write_bytes(self, key: str, data: bytes) -> None:
         with self._errors("write", "s3:PutObject", key):
             self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
+
+    def exchange(self, key: str, data: bytes) -> bytes | None:
+        before: bytes | None = None
+        for _ in range(_EXCHANGE_ATTEMPTS):
+            try:
+                found, condition = self._read_tagged(key)
+            except FileNotFoundError:
+                found, condition = None, {"IfNoneMatch": "*"}
+            if found == data:
+                return before  # it was written, and the answer lost
+            before = found
+            try:
+                self._put_if(key, data, condition)
+            except (ChangedError, FileNotFoundError):
+                continue
+            return before
+        raise ChangedError(f"{self.uri_of(key)}: others write it all the time")
+
+    def _put_if(self, key: str, data: bytes, condition: dict[str, str]) -> None:
+        with self._errors("write", "s3:PutObject", key):
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, **condition)
+            except aws.ClientError as error:
+                if error.response["Error"].get("Code") != "NotImplemented":
+                    raise
+                self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
+
+    def _read_tagged(self, key: str) -> tuple[bytes, dict[str, str]]:
+        """With the condition under which it may be replaced."""
+        with self._errors("read", "s3:GetObject", key):
+            found = self._client.get_object(Bucket=self.bucket, Key=self._key(key))
+            return found["Body"].read(), {"IfMatch": found["ETag"]}
 
     def write_checked(self, key: str, data: memoryview, sha256: str) -> None:
         checksum = {"ChecksumAlgorithm": "SHA256", "ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()}
@@ -188,7 +225,7 @@ class S3Storage(Storage):
                 code = "NoSuchKey" if self._bucket_exists() else "NoSuchBucket"
             if code == "NoSuchKey":
                 raise FileNotFoundError(f"{where}: no such object") from raised
-            kind = RefusedError if code in _REFUSALS else StorageError
+            kind = RefusedError if code in _REFUSALS else ChangedError if code in _CHANGED else StorageError
             failed = kind(f"{where}: {action} failed: {code}: {said}{_hint(code, permission)}")
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             failed.may_pass = status >= 500 or status == 429 or code in _PASSING
@@ -235,6 +272,7 @@ class _Body(io.RawIOBase):
 
 
 _REFUSALS = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled", "InvalidObjectState"}
+_CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"}
 _PASSING = _EXPIRED | {
     "BadDigest",
