@@ -56,6 +56,23 @@ def test_change_without_section_field_and_value_is_refused(change: str) -> None:
         load_config("cpu-tiny", [change])
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("training.steps=true", "training.steps: expected another kind of value than true"),
+        ("run.directory=", "run.directory: expected a value, found none"),
+        ("run.directory='  '", "run.directory: '  ': expected a text with something in it"),
+        (r'data.uri="a\0b"', "data.uri: .*no NUL characters"),
+        ("model.layers=99999999999999999999", "model.layers: Input should be less than or equal to 10000"),
+        ("checkpoint.interval_steps=often", "  checkpoint.interval_steps: Input should be 'auto', not 'often'"),
+        ("checkpoint.allow_changed=training.steps", r"expected a list, such as \[training.steps\]"),
+    ],
+)
+def test_value_that_cannot_be_meant_is_refused(change: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_config("cpu-tiny", [*PLACES, change])
+
+
 def test_missing_file_names_the_recipes() -> None:
     with pytest.raises(UserError, match="cpu-bench, cpu-tiny, gpt2-124m"):
         load_config("cpu-tyni")

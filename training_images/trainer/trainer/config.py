@@ -107,7 +107,7 @@ def load_config(file: str, changes: Iterable[str] = ()) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        problems = "\n".join(f"  {_said(problem)}" for problem in error.errors())
+        problems = "\n".join(f"  {said}" for said in dict.fromkeys(map(_said, error.errors())))
         raise UserError(f"{path} and its changes do not make a configuration:\n{problems}") from None
 
 
@@ -154,6 +154,11 @@ def _said(problem: Any) -> str:
         close = difflib.get_close_matches(where[-1], known, n=1)
         meant = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
         return f"{name}: there is no such setting; {meant}"
+    name = ".".join(where[:2]) or "settings"  # pydantic appends which of several types it has tried
+    if problem["input"] is None:
+        return f"{name}: expected a value, found none"
+    if problem["type"] == "tuple_type":
+        return f"{name}: expected a list, such as [{problem['input']}]"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{name}: {message}" + ("" if problem["type"] == "value_error" else f", not {problem['input']!r}")
 

@@ -6,9 +6,20 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Width = Annotated[int, Field(ge=1, le=2**20)]
+"""Of a layer, an order of magnitude beyond any model there is: a slip of the keyboard is told before it takes a
+machine's memory."""
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Precision = Literal["fp32", "bf16", "fp16"]
 Strategy = Literal["ddp", "fsdp"]
@@ -20,6 +31,17 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, coerce_numbers_to_str=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _values_that_cannot_be_meant(cls, value: object, info: ValidationInfo) -> object:
+        """What pydantic would let through: `true` as the number 1, an empty path as the current folder."""
+        kinds = str(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and "bool" not in kinds:
+            raise ValueError(f"expected another kind of value than {str(value).lower()}")
+        if isinstance(value, str) and (not value.strip() or "\0" in value):
+            raise ValueError(f"{value!r}: expected a text with something in it, and no NUL characters")
+        return value
 
 
 class RunConfig(Section):
@@ -41,9 +63,9 @@ class DataConfig(Section):
 class ModelConfig(Section):
     architecture: Architecture = "gpt2"
     """gpt2: learned positions, LayerNorm, GELU. llama: rotary ones, RMSNorm, SwiGLU, grouped queries, no biases."""
-    layers: Count
-    heads: Count
-    width: Count
+    layers: Annotated[int, Field(ge=1, le=10_000)]
+    heads: Width
+    width: Width
     """Features of the residual stream; a multiple of `heads`."""
     context: Count
     """Tokens a sample holds, and the furthest the model looks back."""
@@ -52,7 +74,7 @@ class ModelConfig(Section):
     """Use the token embedding as output projection too."""
     key_value_heads: Count | None = None
     """llama: key and value heads that groups of `heads` share; null for as many as `heads`."""
-    feed_forward_width: Count | None = None
+    feed_forward_width: Annotated[int, Field(ge=1, le=2**23)] | None = None
     """Between the feed-forward layers. Null: 4 x width, for llama 8/3 x width rounded up to a multiple of 256."""
     rope_theta: Annotated[float, Field(gt=0)] = 10_000.0
     """llama: base of the rotary frequencies."""
