@@ -89,6 +89,7 @@ def _judge_in(
         config=config,
         policy_configuration=levels,
         layers=settings.stack_layers,
+        throw_away=True,
     )
     with rehearsal:
         given = prerequisites.provide(rehearsal.endpoint, settings)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from trainyard.cli import environments
+from trainyard.local import gate
 from trainyard.local.gate import PolicyFinding, Report, Status, _findings, _status, planned_resources
+from trainyard.local.paths import ROOT
+from trainyard.local.rehearsal import Rehearsal
+from trainyard.local.service import ServiceError
 
 VIOLATION = PolicyFinding("tags-owner", "mandatory", "urn", "no owner tag")
 UNVERIFIED = PolicyFinding("tags-owner", "mandatory", "urn", "[cannot be verified] tags: not known yet")
@@ -62,6 +67,20 @@ def test_a_resource_is_shown_without_secrets_and_without_the_engines_own_keys():
     assert (stack.parent, stack.inputs) == (None, {})
     assert (bucket.name, bucket.type, bucket.parent) == ("data", "aws:s3/bucket:Bucket", stack.urn)
     assert bucket.inputs == {"bucket": "data", "keys": ["[secret]"]}
+
+
+def test_its_account_is_thrown_away_so_no_state_is_saved_at_each_step(monkeypatch):
+    values, settings = environments.read("local", ROOT / "stacks" / "environments" / "Pulumi.local.yaml")
+    begun = []
+
+    class NotStarted(Rehearsal):
+        def __enter__(self):
+            begun.append(self)
+            raise ServiceError("not needed here")
+
+    monkeypatch.setattr(gate, "Rehearsal", NotStarted)
+    assert gate.judge("local", values, settings).status is Status.FAILED
+    assert [one.throw_away for one in begun] == [True]
 
 
 def test_the_report_has_the_documented_keys():
