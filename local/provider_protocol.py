@@ -6,6 +6,7 @@ goes wrong into words for a person; `serve` runs one as the engine expects of it
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -248,6 +249,7 @@ def serve(servicer: provider_pb2_grpc.ResourceProviderServicer, threads: int) ->
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ]
+    gc.freeze()  # what is loaded by now stays: no collection needs to look through it
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=threads), options=options)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

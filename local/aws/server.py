@@ -11,6 +11,7 @@ server who the bearer of an `aws eks get-token` token is.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -40,6 +41,7 @@ def serve(host: str, port: int, kubernetes_config: Path | None = None) -> None:
         from trainyard.local.kubernetes.authenticator import TokenReviews
 
         application = TokenReviews(application, kubernetes_config)
+    gc.freeze()  # moto is large, and here to stay: no collection needs to look through it
     server = make_server(host, port, application, threaded=True, request_handler=handler)
 
     def stop(signal_number: int, frame: Any) -> None:
