@@ -21,7 +21,7 @@ def rehearsal(tmp_path_factory) -> Iterator[Rehearsal]:
     content["config"]["trainyard:layers"] = True
     config = folder / "Pulumi.local.yaml"
     config.write_text(yaml.safe_dump(content))
-    with Rehearsal("local", folder / "rehearsal", config=config, layers=LAYERS) as rehearsal:
+    with Rehearsal("local", folder / "rehearsal", config=config, layers=LAYERS, throw_away=True) as rehearsal:
         yield rehearsal
 
 

@@ -61,7 +61,7 @@ def test_the_example_works_alone(page: Path, services, tmp_path):
     (project / "Pulumi.yaml").write_text(yaml.safe_dump({"name": "alone", "runtime": runtime}))
     (project / "__main__.py").write_text(blocks[0])
 
-    engine = Engine(toolchain.find("pulumi"), project, "lab", tmp_path / "engine", services)
+    engine = Engine(toolchain.find("pulumi"), project, "lab", tmp_path / "engine", services, checkpoints=False)
     engine.ensure_stack()
     engine.run("up")
     assert count_resources(engine.export()) > 0

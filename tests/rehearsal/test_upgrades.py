@@ -88,7 +88,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("upgrades")
     config = folder / "Pulumi.local.yaml"
     config.write_text(SETTINGS.read_text())
-    with Rehearsal("local", folder / "rehearsal", config=config) as rehearsal:
+    with Rehearsal("local", folder / "rehearsal", config=config, throw_away=True) as rehearsal:
         platform = Platform(rehearsal)
 
         def before(settings: dict[str, Any]) -> None:

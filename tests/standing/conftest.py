@@ -64,7 +64,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
         config = _kubeconfig(outputs, tmp_path_factory.mktemp("verify"))
         yield Standing(outputs, settings, _maker(session), config)
         return
-    with Rehearsal("local", tmp_path_factory.mktemp("standing") / "rehearsal") as rehearsal:
+    with Rehearsal("local", tmp_path_factory.mktemp("standing") / "rehearsal", throw_away=True) as rehearsal:
         rehearsal.up()
         found = rehearsal.aws_environment()
         session = boto3.Session(
