@@ -28,7 +28,8 @@ class Adaptive:
     """`checkpoint.interval_steps=auto`, by the trainer's code and with no more knowledge than it has.
 
     What is known of failures stands in the newest checkpoint: failures seen, and seconds trained until it was saved. A
-    process that goes on from one saved at its interval adds a failure. After its first save it knows what saves cost.
+    process that goes on from one saved at its interval adds a failure. What saves cost is known after the first
+    one, and stands in those that follow.
     """
 
     fixed = False
@@ -37,17 +38,18 @@ class Adaptive:
         self._job = job
         self._measured = job.measured
         self._prior_mean_seconds = prior_mean_seconds
-        self._saved: tuple[int, float, str] = 0, 0.0, "none"
-        """Failures, seconds and ending in the newest checkpoint."""
+        self._saved: tuple[int, float, str, bool] = 0, 0.0, "none", False
+        """Failures, seconds and ending in the newest checkpoint, and whether it knows what saves cost."""
         self.start()
 
     def start(self) -> None:
-        failures, self._seconds, ending = self._saved
+        failures, self._seconds, ending, self._cost_known = self._saved
         self._failures = failures + (ending == "interval")
-        self.steps = UNMEASURED_STEPS
+        self.steps = choose(self._measured, self.rate()).steps if self._cost_known else UNMEASURED_STEPS
 
     def saved(self, begun: int, counts: int, ending: Literal["interval", "preempted"]) -> None:
-        self._saved = self._failures, self._seconds + begun / MICROSECONDS, ending
+        self._saved = self._failures, self._seconds + begun / MICROSECONDS, ending, self._cost_known
+        self._cost_known = True
         if ending == "interval":
             self.steps = choose(self._measured, self.rate(counts)).steps
 

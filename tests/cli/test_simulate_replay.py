@@ -160,12 +160,14 @@ def test_the_adaptive_one_knows_what_the_trainer_knows() -> None:
     policy.saved(1000 * MICROSECONDS, 1060 * MICROSECONDS, "interval")
     assert policy.steps == choose(job.measured, FailureRate(1e6, observed_seconds=1060)).steps
     policy.start()
-    assert policy.steps == UNMEASURED_STEPS
+    assert policy.steps == UNMEASURED_STEPS, "the first checkpoint was begun before anything had been measured"
     assert policy.rate() == FailureRate(1e6, observed_failures=1, observed_seconds=1000)
     policy.start()  # again from the same checkpoint: it still tells of one
     assert policy.rate().observed_failures == 1
+    policy.saved(400 * MICROSECONDS, 460 * MICROSECONDS, "interval")
     policy.saved(500 * MICROSECONDS, 560 * MICROSECONDS, "preempted")
     policy.start()
+    assert policy.steps == choose(job.measured, policy.rate()).steps, "the second one knew what the first had cost"
     assert policy.rate() == FailureRate(1e6, observed_failures=1, observed_seconds=1500)
 
 
@@ -208,9 +210,11 @@ def test_the_adaptive_one_chooses_as_the_trainer_does() -> None:
     history = History()
     for failures in range(3):
         trainers, medians = SaveInterval(settings_of_run, gang), Medians()
+        medians.remember(history.costs)
         medians.restored(180.0)
         if failures:
             policy.start()
+            trainers.choose(medians, history.model_copy(update={"failures": failures}), step_seconds=5.0)
         assert policy.steps == trainers.steps
         for save in range(1, 4):
             begun = save * 3000
@@ -219,4 +223,5 @@ def test_the_adaptive_one_chooses_as_the_trainer_does() -> None:
             trainers.choose(medians, now, step_seconds=5.0)
             policy.saved(begun * MICROSECONDS, (begun + 60) * MICROSECONDS, "interval")
             assert policy.steps == trainers.steps
-        history = History(seconds_trained=history.seconds_trained + begun, failures=failures)
+        seconds = history.seconds_trained + begun
+        history = History(seconds_trained=seconds, failures=failures, costs=medians.costs)

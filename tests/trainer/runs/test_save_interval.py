@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 AUTO = {"checkpoint__interval_steps": "auto", "training__steps": 260, "metrics__interval_steps": 10}
 
@@ -34,6 +36,32 @@ def test_after_a_failure_more_failures_are_expected(new_run: Callable) -> None:
     assert "1 failure without warning" in later["reason"]
     assert "every 25.3 h" in later["reason"], "(a tenth of 1e6 s) / 1.1"
     assert {event["step"] for event in run.events("checkpoint")} == {100, 200, 300}
+
+
+def test_a_resumed_run_begins_with_what_saves_have_cost_before(new_run: Callable) -> None:
+    run = new_run(**AUTO, checkpoint__mean_seconds_between_failures=0.5)
+    gang = run.start(2)
+    run.wait_for(lambda: len(run.events("checkpoint")) >= 2)
+    gang.kill()
+    saved = run.events("checkpoint")
+    costs = json.loads(Path(saved[1]["uri"], "manifest.json").read_text())["history"]["costs"]
+    assert costs["upload_seconds"] == saved[0]["seconds"], "known when the second one was saved"
+    assert costs["restore_seconds"] is None
+    assert 0 < costs["stall_seconds"] < saved[0]["stall_seconds"], "the first save stalls longer"
+
+    before = len(run.events("interval"))
+    run.go(2, checkpoint__keep_last=50)
+    (resumed,) = run.events("resumed")
+    told = run.events("interval")[before]
+    first = next(event["step"] for event in run.events("checkpoint") if event["step"] > resumed["step"])
+    assert resumed["step"] < told["step"] <= resumed["step"] + 10, "at the first line"
+    assert first == max(told["step"], resumed["step"] + told["steps"]) < resumed["step"] + 100, "not after 100 steps"
+    assert told["reason"].endswith("; what a save costs was measured before the restart")
+    assert f"a save stops training for {costs['stall_seconds']:.3g} s, a restart takes" in told["reason"]
+    later = run.events("checkpoint")[-1]
+    costs = json.loads(Path(later["uri"], "manifest.json").read_text())["history"]["costs"]
+    assert costs["restore_seconds"] > 0
+    assert not [one for one in run.events("interval")[before + 1 :] if "before the restart" in one["reason"]]
 
 
 def test_fixed_by_hand_it_says_nothing(new_run: Callable) -> None:

@@ -105,7 +105,9 @@ class Checkpoints:
     def history(self) -> History:
         """Of the run, this process included."""
         seconds = self._before.seconds_trained + time.monotonic() - self._begun
-        return History(seconds_trained=round(seconds, 3), failures=self._before.failures)
+        return History(
+            seconds_trained=round(seconds, 3), failures=self._before.failures, costs=self._saving.measured.costs
+        )
 
     def newest_sound(self) -> Found | None:
         """Looks from the newest back to one that is whole; what it passes over is left in `refused`.
@@ -287,6 +289,7 @@ class Checkpoints:
         if not self._resumed:
             failures = manifest.history.failures + (manifest.ending == "interval")
             self._before = manifest.history.model_copy(update={"failures": failures})
+            self.measured.remember(manifest.history.costs)
             self._resumed = True
 
     def _manifest(self, flight: Flight, records: tuple[FileRecord, ...]) -> CheckpointManifest:

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from trainer.manifest import CheckpointManifest, Ending, FileRecord, History
+from trainer.manifest import CheckpointManifest, Costs, Ending, FileRecord, History
 from trainer.saver import Answer, Stage
 
 
@@ -115,7 +115,7 @@ class Flight:
 
 
 class Medians:
-    """What the last saves and restores have cost, in seconds; the same on every rank. None: not measured yet."""
+    """What the last saves and restores have cost, in seconds; the same on every rank. None: never measured."""
 
     def __init__(self) -> None:
         self._stall: deque[float] = deque(maxlen=9)
@@ -123,6 +123,11 @@ class Medians:
         self._restore: deque[float] = deque(maxlen=9)
         self._copy_seconds: float | None = None
         self._laid_out = False
+        self._remembered = Costs()
+
+    def remember(self, costs: Costs) -> None:
+        """What the processes before have measured: better than nothing, until this one has."""
+        self._remembered = costs
 
     def laid_out(self, copy_seconds: float) -> None:
         """The save that begins lays the snapshot out and stalls far longer than others will: those only copy."""
@@ -138,13 +143,26 @@ class Medians:
         self._restore.append(seconds)
 
     @property
+    def of_a_save(self) -> bool:
+        """Whether this process has measured one; what is known of saves is remembered otherwise."""
+        return bool(self._upload)
+
+    @property
     def stall_seconds(self) -> float | None:
-        return statistics.median(self._stall) if self._stall else self._copy_seconds
+        if self._stall:
+            return statistics.median(self._stall)
+        return self._copy_seconds if self._copy_seconds is not None else self._remembered.stall_seconds
 
     @property
     def upload_seconds(self) -> float | None:
-        return statistics.median(self._upload) if self._upload else None
+        return statistics.median(self._upload) if self._upload else self._remembered.upload_seconds
 
     @property
     def restore_seconds(self) -> float | None:
-        return statistics.median(self._restore) if self._restore else None
+        return statistics.median(self._restore) if self._restore else self._remembered.restore_seconds
+
+    @property
+    def costs(self) -> Costs:
+        return Costs(
+            stall_seconds=self.stall_seconds, upload_seconds=self.upload_seconds, restore_seconds=self.restore_seconds
+        )

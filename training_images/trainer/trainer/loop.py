@@ -263,10 +263,14 @@ class Trainer:
             self.reporter.event(one.event, str(one), **asdict(one))
             if isinstance(one, Saved):
                 self.newest_checkpoint = one.uri
-                measured, history = self.checkpoints.measured, self.checkpoints.history
-                if reason := self.save_interval.choose(measured, history, self.reporter.step_seconds):
-                    chosen = {"steps": self.save_interval.steps, "reason": reason}
-                    self.reporter.event("interval", f"checkpoints {reason}", step=one.step, **chosen)
+                self._choose_interval(one.step)
+
+    def _choose_interval(self, step: int) -> None:
+        """From what saves cost, and how often the run fails."""
+        measured, history = self.checkpoints.measured, self.checkpoints.history
+        if reason := self.save_interval.choose(measured, history, self.reporter.step_seconds):
+            chosen = {"steps": self.save_interval.steps, "reason": reason}
+            self.reporter.event("interval", f"checkpoints {reason}", step=step, **chosen)
 
     def _look_for_a_spike(self, loss_sum: Tensor, step_tokens: int) -> None:
         """Raises _Spiked, on every rank, where this step's loss is far above those before."""
@@ -338,6 +342,8 @@ class Trainer:
             learning_rate=rate,
             **scale,
         )
+        if self.save_interval.waits:
+            self._choose_interval(progress.step)
         self.phases.settle()
         compared = self.stragglers.report(progress.step)
         for slow in compared.news if compared else []:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
@@ -33,6 +33,17 @@ class FileRecord(_Record):
     sha256: str
 
 
+class Costs(_Record):
+    """Seconds, as medians of the last saves and restores. None: not measured yet."""
+
+    stall_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """How long a save stops training."""
+    upload_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """From the snapshot until the checkpoint is durable."""
+    restore_seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """To find, verify and load one."""
+
+
 class History(_Record):
     """What a run has been through until it was saved, over all its processes."""
 
@@ -40,6 +51,8 @@ class History(_Record):
     """From the start of each process to its last checkpoint."""
     failures: int = 0
     """Times it had to go on from a checkpoint saved at the interval: nothing had warned it."""
+    costs: Costs = Costs()
+    """What a resumed run reckons with until it has measured for itself."""
 
 
 class CheckpointManifest(_Record):

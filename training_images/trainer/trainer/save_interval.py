@@ -32,24 +32,29 @@ class SaveInterval:
         """A save at `step` has begun, or the run goes on from one."""
         self._saved_step = step
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is to be chosen, and has not been in this process."""
+        return self._chosen and not self._told_steps
+
     def choose(self, measured: Medians, history: History, step_seconds: float | None) -> str | None:
-        """After a save. Returns the reason in words where the interval is to be chosen and has changed notably."""
-        if not self._chosen:
+        """After a save, and while it `waits`, as soon as the time of a step is known. A resumed run begins with what
+        saves have cost before. Returns the reason in words where the interval is to be chosen and has changed notably.
+        """
+        stall, upload, restore = measured.stall_seconds, measured.upload_seconds, measured.restore_seconds
+        if not self._chosen or step_seconds is None or stall is None or upload is None:
             return None
-        self.steps, reason = self._gang.from_leader(lambda: self._choice(measured, history, step_seconds))
+        # What was never restored is assumed to come back as fast as it went.
+        costs = Measured(step_seconds, stall, upload, upload if restore is None else restore)
+        self.steps, reason = self._gang.from_leader(lambda: self._choice(costs, history))
         if abs(self.steps - self._told_steps) <= _WORTH_TELLING * self._told_steps:
             return None
         self._told_steps = self.steps
-        return reason
+        return reason if measured.of_a_save else f"{reason}; what a save costs was measured before the restart"
 
-    def _choice(self, measured: Medians, history: History, step_seconds: float | None) -> tuple[int, str]:
-        stall, upload = measured.stall_seconds, measured.upload_seconds
-        if step_seconds is None or stall is None or upload is None:
-            return self.steps, ""
-        # What was never restored is assumed to come back as fast as it went.
-        restore = measured.restore_seconds if measured.restore_seconds is not None else upload
+    def _choice(self, costs: Measured, history: History) -> tuple[int, str]:
         rate = FailureRate(
             self._prior_seconds, observed_failures=history.failures, observed_seconds=history.seconds_trained
         )
-        choice = choose(Measured(step_seconds, stall, upload, restore), rate)
+        choice = choose(costs, rate)
         return choice.steps, choice.reason
