@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -216,6 +217,77 @@ def test_an_emergency_does_not_wait_for_an_older_save(front: FaultyS3, s3: str, 
     assert told.step == 3
     training.checkpoints.close(wait=False)
     assert SmallTraining(tmp_path / "another-node", f"s3://{s3}/runs/a").resume() == saved.uri
+
+
+@pytest.fixture
+def overdue(front: FaultyS3, s3: str, tmp_path: Path) -> Iterator[SmallTraining]:
+    """An upload, that of step 2, is under way, and they usually take longer than an emergency has."""
+    training = SmallTraining(tmp_path, f"s3://{s3}/runs/a", checkpoint__asynchronous=True)
+    first = outcome_of_save(training)
+    assert isinstance(first, Saved)
+    for _ in range(9):
+        training.checkpoints.measured.saved(replace(first, seconds=60.0))
+    front.fail("PUT", "/step-00000002/__0_0", slow(2.0), times=1)
+    front.fail("PUT", "/step-00000003/__0_0", hang)
+    training.step()
+    assert training.checkpoints.save(training.state, "interval").state == "under way"
+    training.step()
+    yield training
+    training.checkpoints.close(wait=False)
+
+
+def test_an_emergency_that_can_not_fit_lets_the_older_save_end_and_goes_to_the_nodes_disk(
+    overdue: SmallTraining, s3: str, tmp_path: Path
+) -> None:
+    saved = overdue.checkpoints.save(overdue.state, "preempted", wait=True, seconds_left=8.0)
+    assert saved.state == "local"
+    (older,) = overdue.checkpoints.finished()
+    assert isinstance(older, Saved)
+    assert older.step == 2
+    overdue.checkpoints.close(wait=False)
+    assert SmallTraining(tmp_path, f"s3://{s3}/runs/a").resume() == str(overdue.local / "step-00000003")
+    assert SmallTraining(tmp_path / "another-node", f"s3://{s3}/runs/a").resume() == older.uri
+
+
+def test_an_emergency_that_can_not_fit_is_told_as_skipped_where_the_older_save_is_all_there_is(
+    overdue: SmallTraining, s3: str, tmp_path: Path
+) -> None:
+    shutil.rmtree(overdue.local)
+    overdue.local.write_text("a file where a folder should be")
+    skipped = overdue.checkpoints.save(overdue.state, "preempted", wait=True, seconds_left=8.0)
+    assert skipped.state == "skipped"
+    said = "an upload takes 60 s, so step-00000002, which was under way, was let end instead; it is durable"
+    assert skipped.reason == said
+    overdue.checkpoints.close(wait=False)
+    other = SmallTraining(tmp_path / "another-node", f"s3://{s3}/runs/a")
+    assert other.resume() == f"s3://{s3}/runs/a/step-00000002"
+    assert other.checkpoints.history.failures == 1, "the warning came too late to lose nothing"
+
+
+def test_an_older_save_that_does_not_end_either_is_told_where_it_stands(
+    overdue: SmallTraining, front: FaultyS3, s3: str, tmp_path: Path
+) -> None:
+    front.mend()
+    front.fail("PUT", MANIFEST, hang)
+    began = time.monotonic()
+    skipped = overdue.checkpoints.save(overdue.state, "preempted", wait=True, seconds_left=4.0)
+    assert time.monotonic() - began < 6
+    assert skipped.state == "skipped"
+    assert "step-00000002, which was under way, was let end instead; it stands on the nodes' disks" in (
+        skipped.reason or ""
+    )
+    assert f"newest durable: s3://{s3}/runs/a/step-00000001" in (skipped.reason or "")
+    overdue.checkpoints.close(wait=False)
+    front.mend()
+    assert SmallTraining(tmp_path, f"s3://{s3}/runs/a").resume() == str(overdue.local / "step-00000002")
+
+
+def test_nothing_that_could_be_saved_is_told_as_such(overdue: SmallTraining, front: FaultyS3, s3: str) -> None:
+    shutil.rmtree(overdue.local)
+    overdue.local.write_text("a file where a folder should be")
+    front.fail("PUT", MANIFEST, hang)
+    with pytest.raises(CheckpointError, match=rf"let end instead, in vain; newest durable: s3://{s3}/runs/a/step-0+1"):
+        overdue.checkpoints.save(overdue.state, "preempted", wait=True, seconds_left=4.0)
 
 
 @pytest.mark.parametrize("fault", [cut, ERROR, THROTTLE, hang])

@@ -167,15 +167,15 @@ class Checkpoints:
 
         With `wait` it returns once the checkpoint is durable, or, `seconds_left` having run out, on the nodes' disks.
         There is one save at a time: at the interval a further one is skipped, at any other ending it waits for the one
-        before, or drops it when there is no time for both. Raises CheckpointError if no snapshot can be taken or, with
-        `wait`, if the checkpoint came to stand nowhere.
+        before, drops it when there is time for the new one only, or is skipped for it when there is not even that.
+        Raises CheckpointError if no snapshot can be taken or, with `wait`, if no checkpoint came to stand anywhere.
         """
         wait = wait or not self._config.checkpoint.asynchronous
         ends = None if seconds_left is None else time.monotonic() + seconds_left
         step, name = state.progress.step, folder_name(state.progress.step)
         uri = self._tiers.durable.uri_of(name)
         self._saving.advance()
-        under_way = self._saving.flight
+        under_way, instead = self._saving.flight, None
         if under_way is not None and under_way.step != step:
             if ending == "interval" and not wait:
                 seconds = time.perf_counter() - under_way.started
@@ -183,12 +183,19 @@ class Checkpoints:
                     f"{under_way.name} has been under way for {seconds:.0f} s; newest durable: {self.newest_durable}"
                 )
                 return Started(uri, step, "skipped", reason=reason)
-            self._make_way(ends)
+            instead = self._make_way(under_way, ends)
+            if instead is not None and self._tiers.local is None:
+                return Started(uri, step, "skipped", reason=instead)
         stall_seconds = 0.0
         if self._saving.flight is None and self.newest_durable != uri:
             stall_seconds = self._begin(state, ending)
         if wait:
-            return self._wait(uri, step, ending, stall_seconds, ends)
+            try:
+                return self._wait(uri, step, ending, stall_seconds, ends)
+            except CheckpointError:
+                if instead is None:
+                    raise
+                return Started(uri, step, "skipped", stall_seconds, instead)
         return Started(uri, step, "under way" if self._saving.flight else "durable", stall_seconds)
 
     def finished(self) -> list[Saved | SaveFailed | PruneFailed]:
@@ -232,13 +239,37 @@ class Checkpoints:
         )
         return seconds
 
-    def _make_way(self, ends: float | None) -> None:
-        """Waits for an older save to end, but not if that would leave no time for the next."""
+    def _make_way(self, older: Flight, ends: float | None) -> str | None:
+        """Ends an older save: waits for it, but not if that would leave no time for the next.
+
+        Where the next one can't be expected to fit even so, the older one is the better bet and gets all the time there
+        is. Returns what came of that, if it is a checkpoint. Raises CheckpointError if neither will be one.
+        """
         usual = self.measured.upload_seconds or _USUAL_UPLOAD_SECONDS
-        needed = max(_TIME_TO_GIVE_UP * usual, _LEAST_SECONDS_FOR_UPLOAD)
-        seconds = None if ends is None else max(0.0, ends - time.monotonic() - needed)
-        if not self._saving.until(lambda: self._saving.flight is None, seconds):
-            self._saving.abandon("dropped, to have time for a newer one")
+
+        def plan() -> tuple[float | None, bool]:
+            if ends is None:
+                return None, False
+            left = max(0.0, ends - time.monotonic())
+            hopeless = left < usual
+            return left if hopeless else max(
+                0.0, left - max(_TIME_TO_GIVE_UP * usual, _LEAST_SECONDS_FOR_UPLOAD)
+            ), hopeless
+
+        seconds, hopeless = self._gang.from_leader(plan)  # by one clock
+        ended = self._saving.until(lambda: self._saving.flight is None, seconds)
+        if not hopeless:
+            if not ended:
+                self._saving.abandon("dropped, to have time for a newer one")
+            return None
+        said = f"an upload takes {usual:.0f} s, so {older.name}, which was under way, was let end instead"
+        if not ended:
+            self._saving.abandon("no time left")
+            if not older.is_local:
+                raise CheckpointError(f"no time left: {said}, in vain; newest durable: {self.newest_durable}")
+            return f"{said}; it stands on the nodes' disks; newest durable: {self.newest_durable}"
+        durable = self.newest_durable == self._tiers.durable.uri_of(older.name)
+        return f"{said}; it is durable" if durable else None
 
     def _wait(self, uri: str, step: int, ending: Ending, stall_seconds: float, ends: float | None) -> Started:
         flight = self._saving.flight
