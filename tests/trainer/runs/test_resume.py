@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+LLAMA = {"model__architecture": "llama", "model__heads": 4, "model__key_value_heads": 2}
+
 
 def assert_same_tensors(left: dict, right: dict) -> None:
     assert left.keys() == right.keys()
@@ -18,20 +20,23 @@ def assert_same_tensors(left: dict, right: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strategy", "ranks", "precision", "kills"),
+    ("strategy", "ranks", "precision", "kills", "model"),
     [
-        ("ddp", 1, "fp32", 3),
-        ("ddp", 2, "fp32", 4),
-        ("ddp", 3, "fp32", 2),
-        ("fsdp", 2, "fp32", 2),
-        ("fsdp", 3, "fp32", 2),
-        ("fsdp", 2, "fp16", 2),
+        ("ddp", 1, "fp32", 3, {}),
+        ("ddp", 2, "fp32", 4, {}),
+        ("ddp", 3, "fp32", 2, {}),
+        ("fsdp", 2, "fp32", 2, {}),
+        ("fsdp", 3, "fp32", 2, {}),
+        ("fsdp", 2, "fp16", 2, {}),
+        ("ddp", 1, "fp32", 2, LLAMA),
+        ("fsdp", 2, "fp32", 2, LLAMA),
+        ("fsdp", 2, "bf16", 2, LLAMA | {"model__tied_embeddings": False, "parallel__activation_checkpointing": True}),
     ],
 )
 def test_killed_at_random_steps_equals_uninterrupted(
-    new_run: Callable, tensors_of: Callable, strategy: str, ranks: int, precision: str, kills: int
+    new_run: Callable, tensors_of: Callable, strategy: str, ranks: int, precision: str, kills: int, model: dict
 ) -> None:
-    settings = {"parallel__strategy": strategy, "training__precision": precision, "training__steps": 24}
+    settings = {"parallel__strategy": strategy, "training__precision": precision, "training__steps": 24, **model}
     uninterrupted = new_run(**settings).go(ranks)
     killed = new_run(**settings)
     choose = random.Random(f"{strategy} {ranks} {precision}")
