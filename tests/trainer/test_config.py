@@ -41,6 +41,7 @@ def test_every_mistake_is_listed_at_once() -> None:
         ("- a list\n", "expected sections such as `model:`"),
         ("a: [1", "can't be read as YAML"),
         ("", "expected sections"),
+        ("a: " + 100_000 * "[", "can't be read as YAML: too many brackets"),
         ("model: 3\n", "model: Input should be a valid dictionary"),
     ],
 )

@@ -27,3 +27,10 @@ def test_resumed_journal_drops_what_will_be_done_again_and_half_a_line(tmp_path:
         ("interrupted", 5),
     ]
     assert path.read_text().endswith("}\n")
+
+
+def test_damaged_lines_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'\x00\xff\n[]\n"a"\n' + b"[" * 100_000 + b'\n{"step": "x"}\n{"step": 1, "loss": 2.0}\n{"st')
+    Journal(path, resumed_step=3).close()
+    assert list(read_lines(path)) == [{"step": 1, "loss": 2.0}]

@@ -177,6 +177,23 @@ def test_from_the_command_line_without_data_or_ranks(tmp_path: Path) -> None:
     assert "manifest.json" in done.stderr
 
 
+@pytest.mark.parametrize("size", ["nan", "inf", "-3", "0", "much"])
+def test_memory_that_no_device_has_is_refused(size: str) -> None:
+    done = dry_run("--vocabulary-size", "500", "--device-memory-gib", size)
+    assert done.returncode == 2
+    assert f"{size}: expected a number of GiB, such as 80" in done.stderr
+
+
+def test_model_that_no_machine_holds_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    settings = ["model.width=1000000", f"run.directory={tmp_path}/run", f"checkpoint.uri={tmp_path}/saved"]
+    command = [sys.executable, "-m", "trainer", "--config", "cpu-tiny", "--set=data.uri=nowhere"]
+    command += [f"--set={setting}" for setting in settings]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert "its weights and their state take at least 715,25" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_memory_adds_up() -> None:
     memory = estimate(config(), VOCABULARY, 2)
     assert memory.total == sum(dataclasses.asdict(memory).values())

@@ -37,10 +37,16 @@ def test_two_then_one_then_four_ranks_read_each_sample_once_in_the_same_order(
         assert moved.steps[step][0] == pytest.approx(loss, abs=0.3), "dropout differs, the data does not"
 
 
-def test_a_file_that_is_no_dump_is_refused(new_run: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [b'{"some": "thing"}\n', b"my notes\n", b"no newline", b"\xff\xfe\x00\n", b'{"step": 1, "loss": 2.0, "time": 3}\n'],
+)
+def test_a_file_that_is_no_dump_is_refused_and_kept(new_run: Callable, tmp_path: Path, content: bytes) -> None:
     run = new_run()
-    (tmp_path / "notes.txt").write_text('{"some": "thing"}\n')
-    run.flags = ["--dump-batches", str(tmp_path / "notes.txt")]
-    assert run.start(2).wait() == [2, 2]
-    assert (tmp_path / "notes.txt").read_text() == '{"some": "thing"}\n'
-    assert "--dump-batches" in run.log.read_text()
+    notes = tmp_path / "notes.txt"
+    notes.write_bytes(content)
+    run.flags = ["--dump-batches", str(notes)]
+    assert run.start(1).wait() == [2]
+    assert notes.read_bytes() == content
+    assert "holds something else; name a new file" in run.log.read_text()
+    assert "Traceback" not in run.log.read_text()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -76,7 +77,7 @@ def read_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     for name, kind, metavar, said in (
         ("--world-size", _count, "N", "ranks to plan for; by default as many as have been started"),
-        ("--device-memory-gib", float, "GIB", "memory of one of their devices; by default that of the GPU here"),
+        ("--device-memory-gib", _gibibytes, "GIB", "memory of one of their devices; by default that of the GPU here"),
         ("--vocabulary-size", _count, "N", "instead of that of the data set, which then need not be there"),
     ):
         parser.add_argument(name, type=kind, metavar=metavar, help=f"with --dry-run: {said}")
@@ -87,9 +88,19 @@ def read_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number from 1")
+    if not text.isdecimal() or not 1 <= int(text) <= 10**9:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 1 to 1,000,000,000")
     return int(text)
+
+
+def _gibibytes(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = math.nan
+    if not 0 < size <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of GiB, such as 80")
+    return size
 
 
 def _end(rank: int, error: Exception, code: int) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 from trainer.data import StepBatch
 from trainer.errors import UserError
 from trainer.gang import Gang
-from trainer.metrics import read_lines
+
+_BEGINNING = b'{"step": '
 
 
 class BatchDump:
@@ -26,12 +27,23 @@ class BatchDump:
         gang.from_leader(lambda: self._open(resumed_step))
 
     def _open(self, resumed_step: int) -> None:
+        another = "name a new file, or one from this run"
         try:
-            kept = [line for line in read_lines(self._path) if line["step"] <= resumed_step]
+            *lines, half = self._path.read_bytes().split(b"\n") if self._path.exists() else [b""]
+            dumped = [json.loads(line) for line in lines]
+            kept = "".join(
+                json.dumps(line) + "\n" for line in dumped if line["samples"] and line["step"] <= resumed_step
+            )
+            if half and not (dumped or half.startswith(_BEGINNING)):
+                raise ValueError
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        except (OSError, KeyError, TypeError) as error:
-            raise UserError(f"--dump-batches {self._path}: {error!r}; name a new file, or one from this run") from None
+            unfinished = self._path.with_name(f"{self._path.name}.new")
+            unfinished.write_text(kept)
+            unfinished.replace(self._path)
+        except OSError as error:
+            raise UserError(f"--dump-batches {self._path}: can't be written: {error.strerror}; {another}") from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"--dump-batches {self._path}: holds something else; {another}") from None
 
     def write(self, step: int, batch: StepBatch) -> None:
         of_ranks = self._gang.gather(batch.samples)

@@ -98,6 +98,8 @@ def load_config(file: str, changes: Iterable[str] = ()) -> Config:
     except FileNotFoundError:
         recipes = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.yaml")))
         raise UserError(f"{file}: no such configuration file. Recipes that come with the trainer: {recipes}") from None
+    except RecursionError:
+        raise UserError(f"{path}: can't be read as YAML: too many brackets within each other") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: can't be read as YAML: {error}") from None
     if not isinstance(values, dict):
@@ -134,7 +136,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
         raise UserError(f"--set {change}: expected section.field=value, such as training.steps=100")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         value = text
     inside = values.setdefault(section, {})
     if not isinstance(inside, dict):

@@ -7,6 +7,7 @@ pass of the very model runs on fake tensors, which have shapes and no bytes, und
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass
@@ -19,6 +20,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 
 from trainer.config import Config, accumulation_steps
 from trainer.config_sections import ModelConfig, Precision
+from trainer.errors import UserError
 from trainer.model import Decoder
 from trainer.parallel import COMPUTE_DTYPES
 
@@ -78,6 +80,33 @@ def estimate(config: Config, vocabulary_size: int, world_size: int) -> Memory:
         activations=activations,
         working=working,
     )
+
+
+def check_state_fits(config: Config, world_size: int, local_world_size: int, device: torch.device) -> None:
+    """Raises UserError for a model that a rank can't even hold, before its building takes the machine's memory.
+
+    A lower bound, for it knows neither the vocabulary nor activations: weights, gradients and moments on the device;
+    and the whole weights in the memory of the node for each of its ranks, which draw them there.
+    """
+    with torch.device("meta"):
+        blocks = [Decoder(config.model.model_copy(update={"layers": layers}), 1) for layers in (1, 2)]
+    one, two = (sum(parameter.numel() for parameter in decoder.parameters()) for decoder in blocks)
+    whole = _FLOAT32_BYTES * (one + (config.model.layers - 1) * (two - one))
+    sharded = config.parallel.strategy == "fsdp" and world_size > 1
+    state = 4 * whole // world_size if sharded else 4 * whole
+    node = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    on_device = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else node
+    needed = whole if device.type == "cuda" else max(whole, state)
+    for what, bytes_needed, there in (
+        (f"{local_world_size} rank(s) of this node", local_world_size * needed, node),
+        ("each rank's device", state, on_device),
+    ):
+        if bytes_needed > there:
+            raise UserError(
+                f"model: its weights and their state take at least {bytes_needed / 2**30:,.1f} GiB on {what}, and "
+                f"{there / 2**30:,.1f} GiB are there. Fewer or narrower layers, or parallel.strategy=fsdp on more "
+                "ranks and nodes; --dry-run says what would fit"
+            )
 
 
 def state_bytes(config: Config, vocabulary_size: int) -> int:

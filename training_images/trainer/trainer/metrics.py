@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,20 @@ class Journal:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The complete lines of a journal. A kill in mid-write leaves half a line, which is passed over."""
+    """The complete lines of a journal. A kill in mid-write leaves half a line, a full disk worse; passed over."""
     try:
-        text = path.read_text()
+        text = path.read_text(errors="replace")
     except FileNotFoundError:
         return
     for line in text.splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
+        with suppress(ValueError, RecursionError):
+            if isinstance(value := json.loads(line), dict):
+                yield value
 
 
 def _done_again(line: dict[str, Any], resumed_step: int) -> bool:
-    return line.get("event") in (None, EVALUATION) and line.get("step", 0) > resumed_step
+    step = line.get("step", 0)
+    return line.get("event") in (None, EVALUATION) and not (isinstance(step, int) and step <= resumed_step)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -55,8 +56,9 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """None if there is no such file or it is not whole."""
+    """None if there is no such file, it can't be read, or is not whole."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        value = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
         return None
+    return value if isinstance(value, dict) else None

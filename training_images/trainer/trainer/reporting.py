@@ -54,12 +54,13 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "outcome.json").unlink(missing_ok=True)
+            for name in ("metrics.jsonl", "run.json"):
+                (self.path / name).open("a").close()  # on the first rank alone, later, the others would wait for it
             settings = config.model_dump(mode="json")
             (self.path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         except OSError as error:
-            raise UserError(
-                f"run.directory {self.path}: can't be written: {error.strerror}; name a folder that can"
-            ) from None
+            where = f"{error.filename or self.path}: can't be written: {error.strerror}"
+            raise UserError(f"run.directory {self.path}: {where}; name a folder that can") from None
 
     def run_id(self) -> str:
         """That of the run whose record is here, if it had these settings; else a new one."""

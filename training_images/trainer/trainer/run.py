@@ -10,6 +10,7 @@ from trainer.config import Config
 from trainer.errors import TrainingError, UserError
 from trainer.gang import Gang
 from trainer.loop import Trainer
+from trainer.memory import check_state_fits
 from trainer.preemption import Notice
 from trainer.reporting import Outcome, Reporter, RunDirectory
 
@@ -24,6 +25,7 @@ def train(config: Config, notice: Notice, dump_batches: Path | None = None) -> O
     reporter = Reporter(config, directory if gang.leads else None, gang.device)
     trainer: Trainer | None = None
     try:
+        gang.together(lambda: check_state_fits(config, gang.world_size, gang.local_world_size, gang.device))
         trainer = Trainer(config, gang, notice, reporter, gang.from_leader(directory.run_id), dump_batches)
         outcome = trainer.run()
         trainer.watchdog.close()
