@@ -40,8 +40,15 @@ def launched(run, *options: str, **changes) -> Iterator[subprocess.Popen]:
 
 
 def ranks_of(process: subprocess.Popen) -> list[psutil.Process]:
-    children = psutil.Process(process.pid).children()
-    return [child for child in children if child.cmdline()[-1:] and "trainer" in child.cmdline()]
+    return [child for child in psutil.Process(process.pid).children() if "trainer" in command_of(child)]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Nothing of one that has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def gone(processes: list[psutil.Process], seconds: float = 5) -> bool:
