@@ -45,7 +45,9 @@ class Adaptive:
     def start(self) -> None:
         failures, self._seconds, ending, self._cost_known = self._saved
         self._failures = failures + (ending == "interval")
-        self.steps = choose(self._measured, self.rate()).steps if self._cost_known else UNMEASURED_STEPS
+        self.steps = UNMEASURED_STEPS
+        if self._cost_known:
+            self.steps = min(self.steps, choose(self._measured, self.rate()).steps)
 
     def saved(self, begun: int, counts: int, ending: Literal["interval", "preempted"]) -> None:
         self._saved = self._failures, self._seconds + begun / MICROSECONDS, ending, self._cost_known

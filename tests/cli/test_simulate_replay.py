@@ -167,7 +167,12 @@ def test_the_adaptive_one_knows_what_the_trainer_knows() -> None:
     policy.saved(400 * MICROSECONDS, 460 * MICROSECONDS, "interval")
     policy.saved(500 * MICROSECONDS, 560 * MICROSECONDS, "preempted")
     policy.start()
-    assert policy.steps == choose(job.measured, policy.rate()).steps, "the second one knew what the first had cost"
+    assert policy.steps == UNMEASURED_STEPS < choose(job.measured, policy.rate()).steps, "none leaves word later"
+    cheap = Adaptive(Job.of_seconds(5, 0.001, 60, 180), 1e6)
+    for second in (1000, 2000):
+        cheap.saved(second * MICROSECONDS, (second + 60) * MICROSECONDS, "interval")
+    cheap.start()
+    assert cheap.steps == choose(cheap._job.measured, cheap.rate()).steps < UNMEASURED_STEPS
     assert policy.rate() == FailureRate(1e6, observed_failures=1, observed_seconds=1500)
 
 
@@ -194,7 +199,8 @@ def test_times_that_cannot_be_are_refused(times: tuple[float, ...], said: str) -
         Job.of_seconds(*times)
 
 
-def test_the_adaptive_one_chooses_as_the_trainer_does() -> None:
+@pytest.mark.parametrize("stall", [2.0, 0.001])
+def test_the_adaptive_one_chooses_as_the_trainer_does(stall: float) -> None:
     """Side by side with the trainer's own SaveInterval, through saves and two failures without warning."""
     from types import SimpleNamespace
 
@@ -203,7 +209,7 @@ def test_the_adaptive_one_chooses_as_the_trainer_does() -> None:
     from trainer.manifest import History
     from trainer.save_interval import SaveInterval
 
-    job, nodes = Job.of_seconds(5, 2, 60, 180), 4
+    job, nodes = Job.of_seconds(5, stall, 60, 180), 4
     policy = Adaptive(job, prior_mean_seconds(nodes))
     settings_of_run = CheckpointConfig(uri="saved", interval_steps="auto")
     gang: Any = SimpleNamespace(world_size=8 * nodes, local_world_size=8, from_leader=lambda choice: choice())
@@ -218,7 +224,7 @@ def test_the_adaptive_one_chooses_as_the_trainer_does() -> None:
         assert policy.steps == trainers.steps
         for save in range(1, 4):
             begun = save * 3000
-            medians.saved(Saved("uri", 0, 0, seconds=60.0, stall_seconds=2.0))
+            medians.saved(Saved("uri", 0, 0, seconds=60.0, stall_seconds=stall))
             now = History(seconds_trained=history.seconds_trained + begun + 60, failures=failures)
             trainers.choose(medians, now, step_seconds=5.0)
             policy.saved(begun * MICROSECONDS, (begun + 60) * MICROSECONDS, "interval")

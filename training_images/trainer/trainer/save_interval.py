@@ -47,10 +47,16 @@ class SaveInterval:
         # What was never restored is assumed to come back as fast as it went.
         costs = Measured(step_seconds, stall, upload, upload if restore is None else restore)
         self.steps, reason = self._gang.from_leader(lambda: self._choice(costs, history))
+        if not measured.of_a_save:
+            reason += "; what a save costs was measured before the restart"
+            if self.steps > UNMEASURED_STEPS:
+                # In a storm no process lives for so long, and without a checkpoint none leaves word of its failure.
+                self.steps = UNMEASURED_STEPS
+                reason += f", and the first comes after {self.steps} steps"
         if abs(self.steps - self._told_steps) <= _WORTH_TELLING * self._told_steps:
             return None
         self._told_steps = self.steps
-        return reason if measured.of_a_save else f"{reason}; what a save costs was measured before the restart"
+        return reason
 
     def _choice(self, costs: Measured, history: History) -> tuple[int, str]:
         rate = FailureRate(
