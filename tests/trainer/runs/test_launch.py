@@ -197,6 +197,9 @@ def test_a_port_in_use_is_told_as_what_it_is(new_run: Callable) -> None:
         (["--nproc-per-node", "some"], {}, "--nproc-per-node some: expected a number from 1, gpu"),
         (["--nnodes", "2"], {}, "--master-addr must name the first node"),
         (["--node-rank", "1"], {}, "--node-rank 1: with --nnodes 1 it may be 0 to 0"),
+        (["--nnodes", "0"], {}, "--nnodes 0: expected a number from 1"),
+        (["--master-port", "99999"], {}, "--master-port 99999: it may be 1 to 65535"),
+        (["--shutdown-timeout", "nan"], {}, "--shutdown-timeout nan: expected seconds, such as 120"),
         (["--processes", "2"], {}, "unrecognized arguments: --processes 2"),
     ],
 )
@@ -237,6 +240,26 @@ def test_python_m_trainer_runs_alone(new_run: Callable) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said_of_ranks", "told"),
+    [
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many': expected a number from 1"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0': expected a number from 1"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, and RANK, MASTER_ADDR, MASTER_PORT is not set"),
+        ({"RANK": "1"}, "RANK is 1: with WORLD_SIZE 1 it may be 0 to 0"),
+        ({"LOCAL_RANK": "-1"}, "LOCAL_RANK is '-1': expected a number from 0"),
+    ],
+)
+def test_an_environment_that_no_launcher_makes_is_refused(new_run: Callable, said_of_ranks: dict, told: str) -> None:
+    run = new_run()
+    command = [sys.executable, "-m", "trainer", *run.arguments()]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment() | said_of_ranks, timeout=60)
+    assert done.returncode == 2
+    assert f"trainer: the environment's {told}" in done.stderr
+    assert "unset it for one process" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"training.stepps": 3}, "training.stepps: there is no such setting; did you mean steps?"),
@@ -257,6 +280,7 @@ def test_python_m_trainer_runs_alone(new_run: Callable) -> None:
             "makes 165 samples of 16 tokens (model.context), at least 400 are needed",
         ),
         ({"run.directory": "/proc/run"}, "run.directory /proc/run: can't be written"),
+        ({"run.directory": "/dev/null"}, "run.directory /dev/null: can't be written"),
     ],
 )
 def test_bad_setting_is_told_once_with_what_may_stand_there(new_run: Callable, changes: dict, said: str) -> None:
@@ -268,6 +292,15 @@ def test_bad_setting_is_told_once_with_what_may_stand_there(new_run: Callable, c
     assert told.count("trainer: ") == 1
     assert "Traceback" not in told
     assert not run.checkpoints.exists()
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "run.json", "outcome.json"])
+def test_a_folder_where_the_record_belongs_is_refused(new_run: Callable, name: str) -> None:
+    run = new_run()
+    (run.directory / name).mkdir(parents=True)
+    assert run.start(2).wait() == [2, 2]
+    assert f"/{name}); name a folder that can" in run.log.read_text()
+    assert "Traceback" not in run.log.read_text()
 
 
 def test_loss_that_is_no_number_ends_the_run_as_failed(new_run: Callable) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from trainer import exit_codes
 from trainer.config import accumulation_steps, load_config
 from trainer.errors import TrainingError, UserError
 from trainer.preemption import Notice
-from trainer.processes import die_with, launcher
+from trainer.processes import Place, die_with, launcher
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,12 +29,14 @@ def main() -> int:
     die_with(launcher())
     notice = Notice()
     notice.listen_for_signals()  # first of all: from here on a warning is never lost
-    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    logging.basicConfig(
-        level=logging.WARNING, format=f"%(asctime)s rank {rank} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
-    logging.getLogger("trainer").setLevel(logging.INFO)
+    rank = 0
     try:
+        place = Place.of()
+        rank, world_size = place.rank, place.world_size
+        logging.basicConfig(
+            level=logging.WARNING, format=f"%(asctime)s rank {rank} %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+        )
+        logging.getLogger("trainer").setLevel(logging.INFO)
         preempted = exit_codes.of_preempted()
         arguments = read_arguments()
         config = load_config(arguments.config, arguments.changes)

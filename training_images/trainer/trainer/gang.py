@@ -5,8 +5,7 @@ Agreement runs over a gloo group of its own, on the CPU: it neither waits for th
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from trainer.errors import UserError
+from trainer.processes import Place
 from trainer.shards import DataError
 from trainer.storage import StorageError
 
@@ -21,11 +21,6 @@ T = TypeVar("T")
 
 EXPECTED_ERRORS = (UserError, DataError, StorageError, OSError)
 """What a setting or a place can cause; these are agreed on and told to the person. Anything else is a defect."""
-
-
-def rank_and_world_size(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """As the launcher set them; (0, 1) for a process of its own."""
-    return int(environment.get("RANK", "0")), int(environment.get("WORLD_SIZE", "1"))
 
 
 @dataclass(frozen=True)
@@ -42,19 +37,18 @@ class Gang:
     @classmethod
     def assemble(cls) -> Gang:
         """Joins the ranks that the launcher started (gloo for CPU tensors, NCCL for CUDA), or stands alone."""
-        rank, world_size = rank_and_world_size()
-        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        place = Place.of()
         device = torch.device("cpu")
         if torch.cuda.is_available():
-            if local_rank >= torch.cuda.device_count():
+            if place.local_rank >= torch.cuda.device_count():
                 raise UserError(
-                    f"local rank {local_rank} has no GPU: {torch.cuda.device_count()} on this node. "
+                    f"local rank {place.local_rank} has no GPU: {torch.cuda.device_count()} on this node. "
                     "Start at most that many processes per node (--nproc-per-node)"
                 )
-            device = torch.device("cuda", local_rank)
+            device = torch.device("cuda", place.local_rank)
             torch.cuda.set_device(device)
         control = None
-        if world_size > 1:
+        if place.world_size > 1:
             if device.type == "cuda":
                 dist.init_process_group("cpu:gloo,cuda:nccl", device_id=device)
             else:
@@ -62,11 +56,11 @@ class Gang:
             control = dist.new_group(backend="gloo")
             assert isinstance(control, dist.ProcessGroup)
         return cls(
-            rank=rank,
-            world_size=world_size,
-            local_rank=local_rank,
-            local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
-            node_rank=int(os.environ.get("GROUP_RANK", "0")),
+            rank=place.rank,
+            world_size=place.world_size,
+            local_rank=place.local_rank,
+            local_world_size=place.local_world_size,
+            node_rank=place.node_rank,
             device=device,
             control=control,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import sys
 import time
@@ -71,6 +72,7 @@ def read(argv: Sequence[str]) -> Launch:
     asked = _parser().parse_args(own)
     trainer = read_arguments(arguments)
     config = load_config(trainer.config, trainer.changes)
+    _check_numbers(asked)
     if not 0 <= asked.node_rank < asked.nnodes:
         raise UserError(
             f"--node-rank {asked.node_rank}: with --nnodes {asked.nnodes} it may be 0 to {asked.nnodes - 1}"
@@ -98,6 +100,15 @@ def read(argv: Sequence[str]) -> Launch:
         arguments=arguments,
         config=config,
     )
+
+
+def _check_numbers(asked: argparse.Namespace) -> None:
+    if asked.nnodes < 1:
+        raise UserError(f"--nnodes {asked.nnodes}: expected a number from 1")
+    if not 1 <= asked.master_port <= 65535:
+        raise UserError(f"--master-port {asked.master_port}: it may be 1 to 65535")
+    if asked.shutdown_timeout is not None and not 0 < asked.shutdown_timeout < math.inf:
+        raise UserError(f"--shutdown-timeout {asked.shutdown_timeout:g}: expected seconds, such as 120")
 
 
 def _run(launch: Launch, preempted: int) -> int:

@@ -59,8 +59,8 @@ class RunDirectory:
             settings = config.model_dump(mode="json")
             (self.path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         except OSError as error:
-            where = f"{error.filename or self.path}: can't be written: {error.strerror}"
-            raise UserError(f"run.directory {self.path}: {where}; name a folder that can") from None
+            where = f"{error.strerror} ({error.filename})"
+            raise UserError(f"run.directory {self.path}: can't be written: {where}; name a folder that can") from None
 
     def run_id(self) -> str:
         """That of the run whose record is here, if it had these settings; else a new one."""
