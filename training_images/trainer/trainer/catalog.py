@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from trainer.manifest import MANIFEST, CheckpointManifest, FileRecord, UnsoundCheckpointError
 from trainer.storage import Storage, StorageError
 
-_STEP_FOLDER = re.compile(r"step-(\d{8,})")
+_STEP_FOLDER = re.compile(r"step-([0-9]{8,})")
 
 
 def folder_name(step: int) -> str:
@@ -43,8 +43,7 @@ def entries(storage: Storage) -> dict[int, Entry]:
     found: dict[int, Entry] = {}
     for key, size in sorted(storage.sizes("step-").items()):
         folder, _, file = key.partition("/")
-        if file and (match := _STEP_FOLDER.fullmatch(folder)):
-            step = int(match[1])
+        if file and (match := _STEP_FOLDER.fullmatch(folder)) and folder == folder_name(step := int(match[1])):
             found.setdefault(step, Entry(step, folder, {})).sizes[file] = size
     return found
 
@@ -52,9 +51,12 @@ def entries(storage: Storage) -> dict[int, Entry]:
 def read_manifest(storage: Storage, name: str) -> CheckpointManifest:
     """Raises UnsoundCheckpointError where there is none, or no whole one."""
     try:
-        return CheckpointManifest.from_json(storage.read_bytes(f"{name}/{MANIFEST}"))
+        manifest = CheckpointManifest.from_json(storage.read_bytes(f"{name}/{MANIFEST}"))
     except FileNotFoundError as error:
         raise UnsoundCheckpointError(str(error)) from None
+    if folder_name(manifest.step) != name:
+        raise UnsoundCheckpointError(f"{MANIFEST} is that of step {manifest.step}")
+    return manifest
 
 
 def problems(

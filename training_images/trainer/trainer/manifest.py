@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from trainer.storage import TEMPORARY_SUFFIX
 
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
+_LONGEST_NAME = 255
+"""Bytes, as file systems have it."""
 
 Ending = Literal["interval", "preempted", "final", "rewind"]
 """Why a checkpoint was saved. A run that goes on from one saved at its interval was ended without a warning."""
@@ -29,8 +34,16 @@ class _Record(BaseModel):
 
 class FileRecord(_Record):
     name: str
-    bytes: int
-    sha256: str
+    bytes: int = Field(ge=0, lt=2**63)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @field_validator("name")
+    @classmethod
+    def _lies_in_the_checkpoints_folder(cls, name: str) -> str:
+        elsewhere = name in ("", ".", "..", MANIFEST) or set("/\0") & set(name)
+        if elsewhere or name.endswith(TEMPORARY_SUFFIX) or len(name.encode()) > _LONGEST_NAME:
+            raise ValueError(f"{name[:80]!r} is no name for a file of a checkpoint")
+        return name
 
 
 class Costs(_Record):
@@ -47,9 +60,9 @@ class Costs(_Record):
 class History(_Record):
     """What a run has been through until it was saved, over all its processes."""
 
-    seconds_trained: float = 0.0
+    seconds_trained: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """From the start of each process to its last checkpoint."""
-    failures: int = 0
+    failures: int = Field(default=0, ge=0)
     """Times it had to go on from a checkpoint saved at the interval: nothing had warned it."""
     costs: Costs = Costs()
     """What a resumed run reckons with until it has measured for itself."""
@@ -66,7 +79,7 @@ class CheckpointManifest(_Record):
     progress: dict[str, Any]
     scaler: dict[str, Any] | None
     """Loss-scaling state of an fp16 run."""
-    world_size: int
+    world_size: int = Field(ge=1)
     strategy: str
     """none, ddp or fsdp: how the ranks that saved shared the model."""
     device: str
@@ -80,6 +93,22 @@ class CheckpointManifest(_Record):
     versions: dict[str, str]
     saved_at: str
     files: tuple[FileRecord, ...]
+
+    @field_validator("progress")
+    @classmethod
+    def _has_a_step(cls, progress: dict[str, Any]) -> dict[str, Any]:
+        step = progress.get("step")
+        if type(step) is not int or not 0 <= step < 2**63:
+            raise ValueError(f"a step of {step!r:.80}")
+        return progress
+
+    @field_validator("files")
+    @classmethod
+    def _each_once(cls, files: tuple[FileRecord, ...]) -> tuple[FileRecord, ...]:
+        names = Counter(file.name for file in files)
+        if twice := [name for name, times in names.items() if times > 1]:
+            raise ValueError(f"{twice[0]} is named twice")
+        return files
 
     @property
     def step(self) -> int:
@@ -99,14 +128,15 @@ class CheckpointManifest(_Record):
         try:
             content = json.loads(data)
             recorded = content.pop("manifest_sha256")
-        except (ValueError, KeyError, AttributeError, TypeError):
+            actual = hash_of(content)
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise UnsoundCheckpointError(f"{MANIFEST} is no whole manifest") from None
         version = content.get("format_version")
         if version not in (1, FORMAT_VERSION):
             raise UnsoundCheckpointError(
                 f"{MANIFEST} is of format version {version}, this trainer reads 1 to {FORMAT_VERSION}"
             )
-        if recorded != hash_of(content):
+        if recorded != actual:
             raise UnsoundCheckpointError(f"{MANIFEST} does not have the SHA-256 it says it has")
         if version == 1:
             # What it could not say yet. An unknown ending is not held against the machines.
@@ -114,7 +144,9 @@ class CheckpointManifest(_Record):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise UnsoundCheckpointError(f"{MANIFEST} is not as expected: {error.errors()[0]['msg']}") from None
+            first = error.errors(include_input=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UnsoundCheckpointError(f"{MANIFEST} is not as expected: {where!a}: {first['msg']}") from None
 
 
 def hash_of(value: Any) -> str:
