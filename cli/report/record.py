@@ -144,11 +144,11 @@ def read(directory: Path) -> Record:
         config = _config(directory / CONFIG)
         record = Record(directory, config, read_json(directory / OUTCOME))
         record.ranks = _ranks(read_json(directory / RANKS))
-        lines = [line for line in read_lines(directory / JOURNAL) if isinstance(line, dict)]
+        lines = list(read_lines(directory / JOURNAL))
     except OSError as error:
         raise UserError(f"{directory}: can't be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{directory / JOURNAL}: is no text; expected JSON, an object a line") from None
+    if not lines and (directory / JOURNAL).exists() and b"\n" in (directory / JOURNAL).read_bytes():
+        raise UserError(f"{directory / JOURNAL}: holds no line of a run; expected JSON, an object a line")
     restarts = 0.0
     for line in lines:
         restarts += _take(record, line)
@@ -224,7 +224,7 @@ def _config(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
         raise UserError(f"{path}: is no YAML; expected the settings as the trainer writes them") from None
     if not isinstance(content, dict):
         return {}

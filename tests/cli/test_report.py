@@ -386,9 +386,11 @@ def test_a_mistake_is_told(tmp_path: Path) -> None:
     assert "can't be written: No such file or directory; name another place with --out" in str(done.exception)
     (run.directory / "config.yaml").write_bytes(b"\xff: [")
     assert "is no YAML" in str(report(run.directory).exception)
+    (run.directory / "config.yaml").write_text("a: " + 10_000 * "[")
+    assert "is no YAML" in str(report(run.directory).exception)
     (run.directory / "config.yaml").unlink()
-    (run.directory / "metrics.jsonl").write_bytes(b"\xff\xfe")
-    assert "is no text" in str(report(run.directory).exception)
+    (run.directory / "metrics.jsonl").write_bytes(b"\xff\xfe\n")
+    assert "holds no line of a run" in str(report(run.directory).exception)
 
 
 finite = st.floats(-1e12, 1e12, allow_subnormal=False)

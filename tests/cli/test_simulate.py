@@ -134,6 +134,7 @@ def test_the_picture_has_a_row_for_each_trace(tmp_path: Path) -> None:
         ('{"metadata": {"gap_seconds": 60}, "data": [1, 1.0]}', r"data\[1\] is 1.0"),
         ('{"metadata": {"gap_seconds": 60}, "data": [true]}', r"data\[0\] is True"),
         ("\udcff", "is no JSON"),
+        (100_000 * "[", "is no JSON: maximum recursion depth"),
     ],
 )
 def test_what_is_no_trace_is_refused_with_what_one_is(tmp_path: Path, content: str, said: str) -> None:

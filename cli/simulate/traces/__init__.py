@@ -67,7 +67,7 @@ def read(path: Path) -> Trace:
         content: Any = json.loads(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: can't be read: {error.strerror}; shipped are {_names()}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is no JSON: {error}; {_EXPECTED}") from None
     metadata = content.get("metadata") if isinstance(content, dict) else None
     metadata = metadata if isinstance(metadata, dict) else {}

@@ -120,6 +120,18 @@ def test_what_can_not_be_exported_is_said(new_run: Callable, tmp_path: Path) -> 
     assert not list(tmp_path.glob(".model.*"))
 
 
+def test_a_place_that_takes_no_folder_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    for folder in (Path("/proc/exported"), tmp_path / "notes" / "exported"):
+        with pytest.raises(UserError, match=f"{folder}: can't be written: .*; name another folder"):
+            export("nowhere", folder)
+    for settings in ("[1", "3", "checkpoint: 3", 10_000 * "["):
+        (tmp_path / "config.yaml").write_text(settings)
+        with pytest.raises(UserError, match="names no checkpoint"):
+            export(str(tmp_path), tmp_path / "exported")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "notes"]
+
+
 def test_from_the_command_line_with_the_tokenizer(new_run: Callable, tmp_path: Path) -> None:
     """On a data set as `prepare` makes it, text comes out of the exported folder."""
     (tmp_path / "text").mkdir()

@@ -66,14 +66,16 @@ def export(
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already and not empty; name a new folder")
+    with _told_by_name(folder):  # before the work, not after it
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder.parent).close()
     storage, name, manifest = _find(uri, step)
     config = _config(storage.uri_of(name), manifest)
     data_set, data_manifest = _data_set(config, manifest, data)
     with _files(storage, name, manifest, told) as files:
         which, weights = _read(storage.uri_of(name), files, which)
     tokens, end_of_text = data_manifest.vocab_size, data_manifest.end_of_text
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
+    with _told_by_name(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
         unfinished = Path(beside) / folder.name
         unfinished.mkdir()
         hugging_face.write_weights(unfinished, weights, config.model, tokens, shard_bytes)
@@ -90,11 +92,19 @@ def export(
     return Exported(storage.uri_of(name), manifest.step, which, count, tokenizer)
 
 
+@contextmanager
+def _told_by_name(folder: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: can't be written: {error.strerror}; name another folder") from None
+
+
 def _find(uri: str, step: int | None) -> tuple[Storage, str, CheckpointManifest]:
     """The checkpoint meant: its place, its name there, its manifest."""
     settings = Path(uri) / "config.yaml"
     if "://" not in uri and settings.is_file():  # a run's directory
-        uri = str(yaml.safe_load(settings.read_text())["checkpoint"]["uri"])
+        uri = _checkpoints_of(settings)
     place, _, last = uri.rstrip("/").rpartition("/")
     if step is None and last.startswith("step-") and last[5:].isdecimal():
         uri, step = place or ".", int(last[5:])
@@ -112,6 +122,16 @@ def _find(uri: str, step: int | None) -> tuple[Storage, str, CheckpointManifest]
         return storage, name, catalog.read_manifest(storage, name)
     except UnsoundCheckpointError as reason:
         raise UserError(f"{storage.uri_of(name)}: {reason}") from None
+
+
+def _checkpoints_of(settings: Path) -> str:
+    """Where the run with these settings keeps its checkpoints."""
+    try:
+        return str(yaml.safe_load(settings.read_text())["checkpoint"]["uri"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError):
+        raise UserError(
+            f"{settings}: names no checkpoint.uri; give that place instead of the run's directory"
+        ) from None
 
 
 def _config(uri: str, manifest: CheckpointManifest) -> Config:
