@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 EVALUATION = "evaluation"
+
+log = logging.getLogger("trainer")
 
 
 class Journal:
@@ -22,13 +25,24 @@ class Journal:
         temporary = path.with_suffix(".new")
         temporary.write_text("".join(f"{line}\n" for line in kept))
         temporary.replace(path)
+        self._path = path
         self._file = path.open("a", buffering=1)
+        self._told = False
 
     def write(self, **fields: Any) -> None:
-        self._file.write(json.dumps({**fields, "time": round(time.time(), 3)}) + "\n")
+        """A full disk costs lines and not the run; some of them are written after all when there is room again."""
+        try:
+            self._file.write(json.dumps({**fields, "time": round(time.time(), 3)}) + "\n")
+        except OSError as error:
+            if not self._told:
+                log.warning("%s: can't be written: %s; training goes on without it", self._path, error.strerror)
+            self._told = True
+        else:
+            self._told = False
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -51,8 +65,21 @@ def _done_again(line: dict[str, Any], resumed_step: int) -> bool:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replaces the file at once: a reader sees the old content or the new."""
     temporary = path.with_name(f"{path.name}.new")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def record(path: Path, value: dict[str, Any]) -> None:
+    """As `write_json`, of what the run can do without: a full disk is told, and no more."""
+    try:
+        write_json(path, value)
+    except OSError as error:
+        log.warning("%s: can't be written: %s", path, error.strerror)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ import yaml
 
 from trainer.config import Config
 from trainer.errors import UserError
-from trainer.metrics import Journal, read_json, write_json
+from trainer.metrics import Journal, read_json, record, write_json
 from trainer.tracking import Tracker
 
 log = logging.getLogger("trainer")
@@ -73,7 +73,7 @@ class RunDirectory:
         write_json(self.path / "run.json", {"run_id": run_id, "essentials": self._config.essentials()})
 
     def write_outcome(self, outcome: Outcome) -> None:
-        write_json(self.path / "outcome.json", asdict(outcome))
+        record(self.path / "outcome.json", asdict(outcome))
 
 
 def memory_bytes(device: torch.device) -> int:
@@ -103,8 +103,11 @@ class Reporter:
     def open(self, run_id: str, resumed_step: int) -> None:
         """Begins to report: steps after `resumed_step` are about to be done, perhaps again."""
         if self._directory is not None:
-            self._directory.keep_run_id(run_id)
-            self._journal = Journal(self._directory.path / "metrics.jsonl", resumed_step)
+            try:
+                self._directory.keep_run_id(run_id)
+                self._journal = Journal(self._directory.path / "metrics.jsonl", resumed_step)
+            except OSError as error:
+                raise UserError(f"run.directory {self._directory.path}: can't be written: {error.strerror}") from None
             self._tracker = Tracker(self._config.tracking, run_id, self._directory.path)
 
     def go_back(self, step: int) -> None:

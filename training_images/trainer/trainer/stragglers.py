@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.gang import Gang
-from trainer.metrics import write_json
+from trainer.metrics import record
 
 WORK = ("data", "forward", "backward")
 """Phases a rank goes through at its own pace. The last backward pass of a step is not among them: gradients cross."""
@@ -96,7 +96,7 @@ class Stragglers:
         if self._file is not None and (report.news or time.monotonic() - self._written_at > _SECONDS_BETWEEN_FILES):
             self._written_at = time.monotonic()
             rounded = [{phase: round(seconds, 6) for phase, seconds in rank.items()} for rank in ranks]
-            write_json(self._file, {"step": step, "seconds_per_step": rounded, "slow": [one.rank for one in slow]})
+            record(self._file, {"step": step, "seconds_per_step": rounded, "slow": [one.rank for one in slow]})
         return report
 
 
