@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from small_training import SmallTraining
 from trainer import ownership
+from trainer.errors import UserError
 from trainer.ownership import LOCK, OWNER, HeldError, Owner, TakenOverError, claim, confirm, hold, holder, release
 from trainer.storage import Storage, StorageError, open_storage
 
@@ -111,8 +112,28 @@ def test_where_the_file_system_knows_no_locks_the_token_has_to_do(
 
 def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path, own: Owner) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"file.*: lock failed"):
+    with pytest.raises(StorageError, match=r"file can't be a folder of checkpoints: it is a file"):
         hold(tmp_path / "file", own)
+    with pytest.raises(StorageError, match=r"/proc/ck can't be a folder of checkpoints: "):
+        hold(Path("/proc/ck"), own)
+    with pytest.raises(UserError, match=r"^checkpoint.uri /proc/ck can't be .*; name one that can be written$"):
+        SmallTraining(tmp_path, "/proc/ck")
+
+
+def test_who_used_a_place_before_is_told_unless_its_process_is_gone(
+    tmp_path: Path, own: Owner, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = open_storage(tmp_path / "place")
+    caplog.set_level("INFO", "trainer")
+    for before, told in (
+        (own, True),
+        (own.model_copy(update={"process": 2**30}), False),
+        (own.model_copy(update={"process": 2**30, "host": "elsewhere"}), True),
+    ):
+        claim(place, before)
+        caplog.clear()
+        SmallTraining(tmp_path, place.uri)
+        assert any("was last used by" in line for line in caplog.messages) is told
 
 
 def test_the_newest_claim_counts(storage: Storage, own: Owner, tmp_path: Path) -> None:

@@ -189,6 +189,16 @@ def test_changed_settings_are_refused_with_the_difference_unless_allowed(new_run
     assert run.steps.keys() == set(range(1, 13))
 
 
+def test_an_average_that_was_never_kept_is_refused_in_words(new_run: Callable) -> None:
+    run = new_run(training__steps=4).go(2)
+    changed = {"optimizer__ema_decay": 0.9, "checkpoint__allow_changed": ["optimizer.ema_decay"]}
+    assert run.start(2, **changed).wait() == [2, 2]
+    said = run.log.read_text()
+    assert "does not fit this model: Missing key in checkpoint state_dict: average/" in said
+    assert "It holds no averaged weights: it was saved without optimizer.ema_decay" in said
+    assert "Traceback" not in said
+
+
 def test_other_data_is_refused(new_run: Callable, write_tokens: Callable, tmp_path: Path) -> None:
     run = new_run(training__steps=8).go()
     (tmp_path / "other").mkdir()

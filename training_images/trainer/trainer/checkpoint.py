@@ -142,7 +142,7 @@ class Checkpoints:
                 no_dist=self._gang.control is None,
             )
         except CheckpointException as error:
-            raise UserError(f"{found.uri}: does not fit this model: {error}") from error
+            raise UserError(f"{found.uri}: does not fit this model: {_in_words(error)}") from error
         known = {field.name for field in fields(Progress)}
         state.progress = Progress(**{name: value for name, value in manifest.progress.items() if name in known})
         if manifest.scaler is not None and state.scaler.is_enabled():
@@ -179,9 +179,7 @@ class Checkpoints:
         if under_way is not None and under_way.step != step:
             if ending == "interval" and not wait:
                 seconds = time.perf_counter() - under_way.started
-                reason = (
-                    f"{under_way.name} has been under way for {seconds:.0f} s; newest durable: {self.newest_durable}"
-                )
+                reason = f"{under_way.name} has been under way for {seconds:.0f} s; newest durable: {self.newest_durable or 'none yet'}"
                 return Started(uri, step, "skipped", reason=reason)
             instead = self._make_way(under_way, ends)
             if instead is not None and self._tiers.local is None:
@@ -221,7 +219,7 @@ class Checkpoints:
             size = self._saving.snapshot(state.tensors() | self._named(rng_state(self._gang.device)))
         except (MemoryError, CheckpointException) as error:
             uri = self._tiers.durable.uri_of(folder_name(step))
-            raise CheckpointError(f"{uri}: could not be saved: {error}") from error
+            raise CheckpointError(f"{uri}: could not be saved: {_in_words(error)}") from error
         seconds = time.perf_counter() - started
         self._saving.begin(
             Flight(
@@ -266,8 +264,10 @@ class Checkpoints:
         if not ended:
             self._saving.abandon("no time left")
             if not older.is_local:
-                raise CheckpointError(f"no time left: {said}, in vain; newest durable: {self.newest_durable}")
-            return f"{said}; it stands on the nodes' disks; newest durable: {self.newest_durable}"
+                raise CheckpointError(
+                    f"no time left: {said}, in vain; newest durable: {self.newest_durable or 'none yet'}"
+                )
+            return f"{said}; it stands on the nodes' disks; newest durable: {self.newest_durable or 'none yet'}"
         durable = self.newest_durable == self._tiers.durable.uri_of(older.name)
         return f"{said}; it is durable" if durable else None
 
@@ -280,7 +280,7 @@ class Checkpoints:
             self._say_ending(self._saving.last, ending, durable=True)
             return Started(uri, step, "durable", stall_seconds)
         assert flight is not None
-        reason = f"no time left to make it durable; newest durable: {self.newest_durable}"
+        reason = f"no time left to make it durable; newest durable: {self.newest_durable or 'none yet'}"
         local = self._tiers.local
         if local is None or not flight.is_local:
             self._saving.abandon(reason)
@@ -373,6 +373,16 @@ def _local_tier(config: Config, durable_uri: str, in_place: bool) -> LocalStorag
     if in_place and config.checkpoint.local_directory is None:
         return None
     return LocalStorage(local_directory(config, durable_uri))
+
+
+def _in_words(error: BaseException) -> str:
+    """What torch's own exception says only together with the stacks of all ranks."""
+    if not isinstance(error, CheckpointException):
+        return str(error)
+    said = "; ".join(dict.fromkeys(str(failure).strip() for failure, _ in error.failures.values()))
+    if "Missing key in checkpoint state_dict: average/" in said:
+        return f"{said}. It holds no averaged weights: it was saved without optimizer.ema_decay"
+    return said
 
 
 def _retried(reason: str) -> None:

@@ -50,7 +50,8 @@ class SaveFailed:
     """What a loss of the node would go back to."""
 
     def __str__(self) -> str:
-        return f"{self.uri}: could not be saved: {self.reason}; newest durable checkpoint: {self.newest_durable}"
+        newest = self.newest_durable or "none yet"
+        return f"{self.uri}: could not be saved: {self.reason}; newest durable checkpoint: {newest}"
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainer.storage import Storage, StorageError
-from trainer.storage_local import LocalStorage, local_errors
 
 if TYPE_CHECKING:
     from trainer.gang import Gang
+    from trainer.storage_local import LocalStorage
 
 log = logging.getLogger("trainer")
 
@@ -83,6 +83,11 @@ class Owner(BaseModel):
         except ValidationError:
             return None
 
+    @property
+    def is_gone(self) -> bool:
+        """Its process has ended, as far as can be seen from this host."""
+        return self.host == socket.gethostname() and not Path(f"/proc/{self.process}").exists()
+
     def __str__(self) -> str:
         return f"process {self.process} on {self.host}, started {self.since} with run.directory {self.run}"
 
@@ -108,11 +113,16 @@ class Claim:
                 except StorageError as error:
                     log.warning("no checkpoints on this node's own disk: %s", error)
             if gang.leads and (file := durable.local_path(LOCK)) is not None:
-                self._hold(file.parent, owner)
+                try:
+                    self._hold(file.parent, owner)
+                except HeldError:
+                    raise
+                except StorageError as error:
+                    raise StorageError(f"checkpoint.uri {error}; name one that can be written") from error
 
         gang.together(hold_folders)
         before = gang.from_leader(lambda: claim(durable, owner))
-        if before is not None and gang.leads:
+        if before is not None and gang.leads and not before.is_gone:
             log.info("%s was last used by %s; if that still runs, it ends at its next checkpoint", durable.uri, before)
 
     def _hold(self, folder: Path, owner: Owner) -> None:
@@ -135,11 +145,10 @@ def hold(folder: Path, owner: Owner) -> None:
     Held until `release`, or until the process ends. The ranks of a gang that share a folder may each call it.
     Raises HeldError, naming who holds it, and StorageError for a folder that can't be written.
     """
-    path = folder / LOCK
-    with local_errors(path, "lock"):
+    release(folder)
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        release(folder)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             if not _locked(handle, owner):
                 raise HeldError(_said(folder, _read(handle)))
@@ -148,6 +157,9 @@ def hold(folder: Path, owner: Owner) -> None:
         except BaseException:
             os.close(handle)
             raise
+    except OSError as error:
+        why = "it is a file" if isinstance(error, FileExistsError) else error.strerror or str(error)
+        raise StorageError(f"{folder} can't be a folder of checkpoints: {why}") from error
     _held[folder] = handle
 
 
