@@ -51,7 +51,7 @@ def _only_reads(model: Any, **_: Any) -> None:
         raise AssertionError(f"{model.name} is no read: these tests change nothing in an account")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     """The environment that is looked at."""
     root = require_checkout()

@@ -11,7 +11,7 @@ import pytest
 from trainyard.local import supervisor, toolchain
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, supervisor.Running]]:
     """The rehearsal's directory, and the services that run in it."""
     for tool in ("etcd", "kubernetes"):
@@ -24,13 +24,13 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, s
         os.close(owner)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def administrator_kubeconfig(services: tuple[Path, supervisor.Running]) -> Path:
     """The kubeconfig of an administrator who is none of AWS's."""
     return supervisor.kubeconfig_of(services[0])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def provider_kubeconfig(administrator_kubeconfig: Path) -> Path:
     """The cluster on which the provider's tests work."""
     return administrator_kubeconfig
