@@ -98,6 +98,10 @@ class Checkpoints:
         return self._saving.newest_durable
 
     @property
+    def _fallback(self) -> str:
+        return f"newest durable: {self.newest_durable or 'none yet'}"
+
+    @property
     def measured(self) -> Medians:
         return self._saving.measured
 
@@ -179,7 +183,7 @@ class Checkpoints:
         if under_way is not None and under_way.step != step:
             if ending == "interval" and not wait:
                 seconds = time.perf_counter() - under_way.started
-                reason = f"{under_way.name} has been under way for {seconds:.0f} s; newest durable: {self.newest_durable or 'none yet'}"
+                reason = f"{under_way.name} has been under way for {seconds:.0f} s; {self._fallback}"
                 return Started(uri, step, "skipped", reason=reason)
             instead = self._make_way(under_way, ends)
             if instead is not None and self._tiers.local is None:
@@ -264,10 +268,8 @@ class Checkpoints:
         if not ended:
             self._saving.abandon("no time left")
             if not older.is_local:
-                raise CheckpointError(
-                    f"no time left: {said}, in vain; newest durable: {self.newest_durable or 'none yet'}"
-                )
-            return f"{said}; it stands on the nodes' disks; newest durable: {self.newest_durable or 'none yet'}"
+                raise CheckpointError(f"no time left: {said}, in vain; {self._fallback}")
+            return f"{said}; it stands on the nodes' disks; {self._fallback}"
         durable = self.newest_durable == self._tiers.durable.uri_of(older.name)
         return f"{said}; it is durable" if durable else None
 
@@ -280,7 +282,7 @@ class Checkpoints:
             self._say_ending(self._saving.last, ending, durable=True)
             return Started(uri, step, "durable", stall_seconds)
         assert flight is not None
-        reason = f"no time left to make it durable; newest durable: {self.newest_durable or 'none yet'}"
+        reason = f"no time left to make it durable; {self._fallback}"
         local = self._tiers.local
         if local is None or not flight.is_local:
             self._saving.abandon(reason)
