@@ -194,6 +194,17 @@ def test_model_that_no_machine_holds_is_refused_before_it_is_built(tmp_path: Pat
     assert "Traceback" not in done.stderr
 
 
+def test_a_reader_that_has_seen_enough_is_no_fault() -> None:
+    command = [sys.executable, "-m", "trainer", "--config", "cpu-tiny", "--set=data.uri=nowhere", "--dry-run"]
+    command += ["--set=checkpoint.uri=nowhere", "--vocabulary-size=500"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
 def test_memory_adds_up() -> None:
     memory = estimate(config(), VOCABULARY, 2)
     assert memory.total == sum(dataclasses.asdict(memory).values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def main() -> int:
 
             planned = dry_run(config, arguments, world_size)
             if rank == 0:
-                print(planned)
+                _print(planned)
             return exit_codes.FINISHED
         accumulation_steps(config.training, world_size)
         from trainer.run import train  # torch takes seconds to import; a misspelt setting should not
@@ -92,6 +93,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10**9:
         raise argparse.ArgumentTypeError(f"{text}: expected a number from 1 to 1,000,000,000")
     return int(text)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head`: whoever read has seen enough; Python would complain once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _gibibytes(text: str) -> float:
