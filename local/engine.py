@@ -95,11 +95,13 @@ class Engine:
         `pulumi stack init` writes an encryption salt into the stack's file, so it runs in a folder of its own with a
         project of the same name, and the salt goes into the rehearsal's copy of the configuration.
         """
+        name = yaml.safe_load((self.project / "Pulumi.yaml").read_text(encoding="utf-8"))["name"]
+        if (self.home / "state" / ".pulumi" / "stacks" / name / f"{self.stack}.json").is_file():
+            return  # the engine would say so too, and take a quarter of a second
         listed = self._json("stack", "ls", "--json")
         if self.stack in [entry["name"].split("/")[-1] for entry in listed]:
             return
         with tempfile.TemporaryDirectory(dir=self.home / "temp") as folder:
-            name = yaml.safe_load((self.project / "Pulumi.yaml").read_text(encoding="utf-8"))["name"]
             project = yaml.safe_dump({"name": name, "runtime": "python"})
             Path(folder, "Pulumi.yaml").write_text(project, encoding="utf-8")
             self._plain("stack", "init", self.stack, directory=Path(folder))

@@ -287,13 +287,14 @@ class Rehearsal:
 
     def _record(self) -> None:
         """Keep what stands now, of all stacks together."""
-        exports = [engine.export() for engine in self.engines()]
+        engines = self.engines()
+        exports = [engine.export() for engine in engines]
         whole = exports[0]
         if len(exports) > 1:
             found = [(one.get("deployment") or {}).get("resources") or [] for one in exports]
             whole["deployment"]["resources"] = [resource for resources in found for resource in resources]
         outputs: dict[str, Any] = {}
-        for engine in self.engines():
+        for engine in engines:
             outputs |= engine.outputs()
         _write(self.directory / "export.json", json.dumps(whole))
         _write(self.directory / "outputs.json", json.dumps(outputs, indent=2))
