@@ -71,6 +71,8 @@ def verify(
         output.tell({"place": place.uri, "checkpoints": [verdict.to_json() for verdict in verdicts]})
     else:
         console.print(tables.verdicts(place.uri, verdicts))
+        if newer := place.unfinished_since(verdicts[-1].name):
+            console.print(f"newer, and not finished: {', '.join(newer)}")
     raise typer.Exit(0 if all(verdict.sound for verdict in verdicts) else 1)
 
 

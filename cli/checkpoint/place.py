@@ -121,6 +121,11 @@ class Place:
             return []
         return catalog.outdated(self._entries.values(), max(finished), keep_last, keep_every)
 
+    def unfinished_since(self, name: str) -> list[str]:
+        """Newer than `name`, and without a manifest: a run may be about to finish them, or was ended before it had."""
+        after = next(step for step, entry in self._entries.items() if entry.name == name)
+        return [entry.name for step, entry in self._entries.items() if step > after and not entry.finished]
+
     def used_by(self) -> str | None:
         """The run that is alive here, as far as a file system's locks tell. In a bucket nothing does."""
         lock = self.storage.local_path(ownership.LOCK)

@@ -84,7 +84,9 @@ def test_verify_reads_every_byte_and_names_what_is_not_whole(place: Path) -> Non
         "step-00000005": [],
         "step-00000006": ["no manifest.json: its saving was never finished"],
     }
-    assert trainyard("verify", place / "step-00000005").returncode == 0
+    newest = trainyard("verify", place)
+    assert newest.returncode == 0
+    assert "newer, and not finished: step-00000006" in newest.stderr
     assert trainyard("verify", place / "step-00000004").returncode == 1
 
 

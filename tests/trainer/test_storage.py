@@ -243,6 +243,13 @@ def test_an_endpoint_that_does_not_answer_is_named(s3: str, monkeypatch: pytest.
             attempt(open_storage(f"s3://{s3}/p"))
 
 
+@pytest.mark.parametrize("said", ["nonsense", "127.0.0.1:9000", "http://"])
+def test_an_endpoint_that_is_none_is_told(s3: str, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", said)
+    with pytest.raises(StorageError, match=rf"AWS_ENDPOINT_URL is '{said}'.*expected http\(s\)://host"):
+        open_storage(f"s3://{s3}/p").list()
+
+
 def test_missing_credentials_say_how_to_get_some(s3: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)

@@ -204,8 +204,8 @@ def confirm(storage: Storage, token: str) -> None:
     owner = Owner.from_json(data)
     if owner is None or owner.token != token:
         raise TakenOverError(
-            f"{storage.uri} {TAKEN_OVER}: {owner or f'{OWNER} there is none of ours'}. This one ends, and publishes and "
-            "deletes nothing there any more. To have both, give one of them a checkpoint.uri of its own"
+            f"{storage.uri} {TAKEN_OVER}: {owner or f'{OWNER} there is none of ours'}. This one ends, and publishes "
+            "and deletes nothing there any more. To have both, give one of them a checkpoint.uri of its own"
         )
 
 

@@ -77,10 +77,8 @@ class Tiers:
 
     def newest_durable(self) -> str | None:
         """URI of the newest that has been finished, whole or not."""
-        finished = self.gang.from_leader(
-            lambda: [entry.name for entry in catalog.entries(self.durable).values() if entry.finished]
-        )
-        return self.durable.uri_of(max(finished)) if finished else None
+        finished = self.gang.from_leader(lambda: [s for s, e in catalog.entries(self.durable).items() if e.finished])
+        return self.durable.uri_of(catalog.folder_name(max(finished))) if finished else None
 
     def _manifest_hashes(self) -> dict[int, str | None]:
         """Of the checkpoints on this node's disk; None for one without manifest."""

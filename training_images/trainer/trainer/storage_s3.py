@@ -309,7 +309,12 @@ def _make_client(patience: Patience) -> Any:
         tcp_keepalive=True,
         s3={"addressing_style": "path" if own_endpoint else "auto"},
     )
-    return boto3.session.Session().client("s3", config=config)
+    try:
+        return boto3.session.Session().client("s3", config=config)
+    except ValueError as error:
+        if not own_endpoint:
+            raise
+        raise StorageError(f"AWS_ENDPOINT_URL is {own_endpoint!r}: {error}; expected http(s)://host[:port]") from error
 
 
 def _hint(code: str, permission: str) -> str:
