@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -292,6 +293,17 @@ def test_bad_setting_is_told_once_with_what_may_stand_there(new_run: Callable, c
     assert told.count("trainer: ") == 1
     assert "Traceback" not in told
     assert not run.checkpoints.exists()
+
+
+def test_evaluation_without_held_out_text_is_refused_with_what_to_do(
+    new_run: Callable, write_tokens: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "train-only").mkdir()
+    write_tokens(tmp_path / "train-only", {"train": (1500,)})
+    run = new_run(data__uri=tmp_path / "train-only", evaluation__interval_steps=4)
+    assert run.start(1).wait() == [2]
+    assert "no split 'val'; it has: train. Set evaluation.interval_steps=null, or prepare it" in run.log.read_text()
+    run.go(evaluation__interval_steps=None)
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "run.json", "outcome.json"])

@@ -181,7 +181,10 @@ class TokenShards:
         shards = manifest.shards_of(split)
         if not shards:
             held = ", ".join(manifest.totals) or "none"
-            raise DataError(f"{storage.uri}: the data set has no split {split!r}; it has: {held}")
+            without = ""
+            if split == "val":
+                without = ". Set evaluation.interval_steps=null, or prepare it with --val-fraction above 0"
+            raise DataError(f"{storage.uri}: the data set has no split {split!r}; it has: {held}{without}")
         cache = _Cache(Path(cache_dir).expanduser().absolute())
         return cls(manifest, split, [cache.file_of(storage, shard) for shard in shards])
 
