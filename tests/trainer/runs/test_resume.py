@@ -189,6 +189,14 @@ def test_changed_settings_are_refused_with_the_difference_unless_allowed(new_run
     assert run.steps.keys() == set(range(1, 13))
 
 
+def test_a_run_that_is_past_the_steps_asked_for_is_refused_and_left_as_it_is(new_run: Callable) -> None:
+    run = new_run(training__steps=8).go()
+    kept = sorted(run.checkpoints.glob("step-*"))
+    assert run.start(training__steps=6, checkpoint__allow_changed=["training.steps"]).wait() == [2]
+    assert "is of step 8, beyond training.steps, which is 6" in run.log.read_text()
+    assert sorted(run.checkpoints.glob("step-*")) == kept
+
+
 def test_an_average_that_was_never_kept_is_refused_in_words(new_run: Callable) -> None:
     run = new_run(training__steps=4).go(2)
     changed = {"optimizer__ema_decay": 0.9, "checkpoint__allow_changed": ["optimizer.ema_decay"]}

@@ -144,7 +144,7 @@ class Trainer:
         if evaluation.patience_ended(progress, settings):
             best = progress.best_evaluation_loss
             return f"held-out loss no lower than {best:.4f} in {settings.patience} evaluations"
-        return "all steps done" if progress.step == self.config.training.steps else None
+        return "all steps done" if progress.step >= self.config.training.steps else None
 
     def _train_step(self) -> None:
         """One optimiser step over the global batch. Raises Preempted with everything as it was before the step."""
@@ -310,6 +310,12 @@ class Trainer:
     def _resume(self) -> None:
         """Goes on from the newest sound checkpoint, if there is one, and opens the journal at that step."""
         found = self.checkpoints.newest_sound()
+        last = self.config.training.steps
+        if found is not None and found.manifest.step > last:
+            raise UserError(
+                f"{found.uri} is of step {found.manifest.step}, beyond training.steps, which is {last}: "
+                "train for more steps, or elsewhere (checkpoint.uri)"
+            )
         random_numbers = self.checkpoints.load(found, self.state) if found is not None else None
         if found is None and self.config.model.initialize_from:
             load_initial_weights(self.state, self.config, self.gang)
@@ -355,7 +361,8 @@ class Trainer:
         if self.guard.too_many:
             raise TrainingError(
                 f"{self.guard.in_a_row} steps in a row, until step {skipped[-1].step}, gave gradients that are no "
-                f"number. Their samples stand in metrics.jsonl. Newest checkpoint: {self.newest_checkpoint}. "
+                "number. Their samples stand in metrics.jsonl. "
+                f"Newest checkpoint: {self.newest_checkpoint or 'none yet'}. "
                 "Lower optimizer.learning_rate, lengthen the warm-up, or use bf16 instead of fp16"
             )
 
