@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulated_account import Clients, emulated_account
+from emulated_account import Clients, empty, emulated_account
 
 from trainyard.local.engine import emulated_aws_environment
 
@@ -22,7 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def endpoint(server: str) -> str:
     """The address of an emulated account with nothing in it."""
-    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()
+    empty(server)
     return server
 
 

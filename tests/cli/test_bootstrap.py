@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from urllib.parse import unquote
 
 import pytest
+from emulated_account import Clients, empty
 from iam_evaluation import Request, allows, decide
 
 from trainyard.cli.aws_session import AccountError, account
 from trainyard.cli.bootstrap import documents, steps
+from trainyard.local import isolation
+from trainyard.local.engine import emulated_aws_environment
 
 REGION = "me-central-1"
 TAGS = {"environment": "prod-uae", "owner": "platform-team", "data-class": "personal"}
@@ -26,9 +30,28 @@ def done(plan) -> list[steps.Done]:
     return steps.run(plan, lambda _: None)
 
 
-def _policy(aws, role: str) -> dict:
-    found = aws("iam").get_role_policy(RoleName=role, PolicyName="trainyard")["PolicyDocument"]
-    return json.loads(unquote(found)) if isinstance(found, str) else found
+@dataclass(frozen=True)
+class Role:
+    """Who may take a role that was made, and what it may do."""
+
+    trust: dict
+    policy: dict
+
+
+@pytest.fixture(scope="module")
+def roles(server) -> dict[str, Role]:
+    """The roles of one bootstrap, as the account has them: read once, for the tests that only judge them."""
+    empty(server)
+    with isolation.only(emulated_aws_environment(server)):
+        steps.run(steps.Plan(account(REGION), "prod-uae", TAGS, "acme/platform"), lambda _: None)
+    iam = Clients(server)("iam")
+
+    def read(name: str) -> Role:
+        trust = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+        policy = iam.get_role_policy(RoleName=name, PolicyName="trainyard")["PolicyDocument"]
+        return Role(trust, json.loads(unquote(policy)) if isinstance(policy, str) else policy)
+
+    return {role: read(f"trainyard-prod-uae-ci-{role}") for role in ("deploy", "preview")}
 
 
 def test_the_state_lies_encrypted_versioned_and_closed_in_the_environments_region(done, aws):
@@ -72,8 +95,7 @@ def test_without_a_repository_there_are_no_roles(plan, aws):
         ("preview", "repo:acme/platform-fork:pull_request", False),
     ],
 )
-def test_only_the_repositorys_own_runs_take_a_role(done, aws, role, subject, enters):
-    trust = aws("iam").get_role(RoleName=f"trainyard-prod-uae-ci-{role}")["Role"]["AssumeRolePolicyDocument"]
+def test_only_the_repositorys_own_runs_take_a_role(roles, role, subject, enters):
     host = documents.OIDC_HOST
     provider = f"arn:aws:iam::123456789012:oidc-provider/{host}"
     request = Request(
@@ -81,11 +103,11 @@ def test_only_the_repositorys_own_runs_take_a_role(done, aws, role, subject, ent
         principal=provider,
         context={f"{host}:aud": "sts.amazonaws.com", f"{host}:sub": subject},
     )
-    assert allows(trust, request) is enters
+    assert allows(roles[role].trust, request) is enters
 
 
-def test_a_preview_reads_the_state_and_no_data(done, aws):
-    policy = _policy(aws, "trainyard-prod-uae-ci-preview")
+def test_a_preview_reads_the_state_and_no_data(roles):
+    policy = roles["preview"].policy
     assert allows(policy, Request("s3:GetObject", f"arn:aws:s3:::{BUCKET}/.pulumi/stacks/x.json"))
     assert not allows(policy, Request("s3:PutObject", f"arn:aws:s3:::{BUCKET}/.pulumi/stacks/x.json"))
     assert decide(policy, Request("s3:GetObject", "arn:aws:s3:::trainyard-prod-uae-datasets/x")) == "deny"
@@ -104,9 +126,8 @@ def test_a_preview_reads_the_state_and_no_data(done, aws):
         ("iam:GetRole", "arn:aws:iam::123456789012:role/trainyard-prod-uae-ci-deploy", "us-east-1", "allow"),
     ],
 )
-def test_a_deployment_stays_in_its_region_and_off_its_own_roles(done, aws, action, resource, region, said):
-    policy = _policy(aws, "trainyard-prod-uae-ci-deploy")
-    assert decide(policy, Request(action, resource, context={"aws:RequestedRegion": region})) == said
+def test_a_deployment_stays_in_its_region_and_off_its_own_roles(roles, action, resource, region, said):
+    assert decide(roles["deploy"].policy, Request(action, resource, context={"aws:RequestedRegion": region})) == said
 
 
 def test_another_account_is_refused_before_anything_is_made(in_account, aws):

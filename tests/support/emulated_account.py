@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -33,6 +34,11 @@ def emulated_account(folder: Path) -> Iterator[str]:
             assert process.wait(10) == 0, log.read_text()
         finally:
             process.kill()
+
+
+def empty(address: str) -> None:
+    """Take everything out of the account."""
+    urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST")).close()
 
 
 class Clients:
