@@ -4,31 +4,59 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from trainyard.policies import (
+from trainyard.policies.rule import Rule
+from trainyard.policies.rules import (
+    buckets,
+    capacity,
+    cluster,
+    cost,
     encryption,
-    preflight_capacity,
-    preflight_limits,
-    preflight_placement,
-    preflight_pods,
-    preflight_storage,
+    file_systems,
+    gpu_pods,
+    identities,
+    instances,
+    keys,
+    limits,
+    logs,
+    lustre_size,
+    namespaces,
+    networks,
+    placement,
+    pods,
     public_access,
     regions,
+    registries,
     tags,
+    training_jobs,
+    transfers,
     transport,
 )
-from trainyard.policies.rule import Rule
 
 SUBJECTS = (
     regions,
+    transfers,
     encryption,
     transport,
     public_access,
+    buckets,
+    keys,
+    identities,
+    registries,
+    logs,
+    cluster,
+    instances,
+    file_systems,
+    networks,
+    pods,
+    namespaces,
     tags,
-    preflight_placement,
-    preflight_capacity,
-    preflight_storage,
-    preflight_pods,
-    preflight_limits,
+    cost,
+    training_jobs,
+    placement,
+    capacity,
+    lustre_size,
+    gpu_pods,
+    limits,
 )
 
 

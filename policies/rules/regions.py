@@ -89,7 +89,7 @@ def load_table(path: Path) -> RegionTable:
 
 @cache
 def table() -> RegionTable:
-    return load_table(Path(__file__).with_name("regions.yaml"))
+    return load_table(Path(__file__).parents[1] / "regions.yaml")
 
 
 def _regional(resource_type: str) -> bool:

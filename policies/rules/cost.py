@@ -1,0 +1,3 @@
+"""Nothing runs up a bill unseen."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Identities may do what their work needs, and cannot give themselves more."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Images come from where they were built, looked through and unchanged."""
+
+from __future__ import annotations
