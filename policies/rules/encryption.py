@@ -4,28 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainyard.policies.aws import BUCKETS, KEY_REFERENCES, OWN_KEY_CLASSES, QUEUES, split, tags_of
+from trainyard.policies.aws import BUCKETS, OWN_KEY_CLASSES, QUEUES, own_key, split, tags_of
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
-from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
+from trainyard.policies.values import UnverifiedError, Value, shown
 
 _SSE = split("aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration")
 _LOGGING = split("aws:s3/bucketLogging:BucketLogging")
 _KMS_ALGORITHMS = ("aws:kms", "aws:kms:dsse")
-
-
-def _own_key(key: Value, resource: Resource, graph: Graph) -> Iterator[Finding]:
-    """Findings unless `key` names a KMS key that is not AWS's own. An unknown one is judged by what it comes from."""
-    if key.raw is UNKNOWN:
-        origins = graph.origins(resource, str(key.path[0]))
-        if not any(origin.type in KEY_REFERENCES for origin in origins):
-            yield unverified("which key this will be is not known yet, and it comes from no key of this stack", key)
-        return
-    name = key.text()
-    if not name:
-        yield violation("no key of the team's own is named here, so AWS chooses and controls it", key)
-    elif "alias/aws/" in name:
-        yield violation(f"{shown(name)} is AWS's key: access to it cannot be limited or withdrawn", key)
 
 
 @stack_rule(
@@ -83,7 +69,7 @@ def _bucket_rule(rule_value: Value, source: Resource, graph: Graph, logs: bool |
     elif logs is None:
         yield unverified("a KMS key is right only if no access logs arrive here, which is not known yet", default)
     else:
-        yield from _own_key(default["kmsMasterKeyId"], source, graph)
+        yield from own_key(default["kmsMasterKeyId"], source, graph)
 
 
 def _receives_logs(bucket: Resource, graph: Graph) -> bool | None:
@@ -124,7 +110,7 @@ def queue_encryption(queue: Resource, graph: Graph) -> Iterator[Finding]:
     # An output that the program did not set is unknown before the queue exists, and computed from nothing.
     computed = not key.known and "kmsMasterKeyId" not in queue.property_dependencies
     if key.present and key.raw != "" and not computed:
-        yield from _own_key(key, queue, graph)
+        yield from own_key(key, queue, graph)
         return
     managed = queue["sqsManagedSseEnabled"]
     if not managed.present or (not managed.known and "sqsManagedSseEnabled" not in queue.property_dependencies):
@@ -157,7 +143,7 @@ def log_group_key(group: Resource, graph: Graph) -> Iterator[Finding]:
     key = group["kmsKeyId"]
     if not key.known and "kmsKeyId" not in group.property_dependencies:
         raise UnverifiedError(key, "which key this will be is not known yet")
-    yield from _own_key(key, group, graph)
+    yield from own_key(key, group, graph)
 
 
 @resource_rule(
