@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -82,6 +82,10 @@ class Graph:
 
     def of(self, types: Iterable[str]) -> list[Resource]:
         return [resource for kind in sorted(types) for resource in self._by_type.get(kind, ())]
+
+    def about(self, applies: Callable[[str], bool]) -> list[Resource]:
+        """The resources of every type that passes a test."""
+        return [resource for kind, group in self._by_type.items() if applies(kind) for resource in group]
 
     def origins(self, resource: Resource, name: str) -> list[Resource]:
         """The resources of this stack that a property was computed from, where the engine says so."""

@@ -175,9 +175,8 @@ def judge(rule: Rule, resource: Resource, graph: Graph) -> Result:
 def evaluate(rules: Iterable[Rule], graph: Graph) -> Iterator[Result]:
     """Applies each rule to each resource that it is about."""
     for rule in rules:
-        for resource in graph.resources:
-            if rule.applies(resource.type):
-                yield judge(rule, resource, graph)
+        for resource in graph.about(rule.applies):
+            yield judge(rule, resource, graph)
 
 
 def each(values: Iterable[Value], check: Callable[[Value], Iterable[Finding]]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Every rule against its own examples: judged directly, and through the policy SDK as the engine would ask."""
+"""Every rule against its own examples: judged directly, and as the engine would ask."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from trainyard.policies import cases as cases_module
+from trainyard.policies.analyzer import explain
 from trainyard.policies.cases import Case, cases_of
-from trainyard.policies.pack import explain
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Rule, Verdict, evaluate
 from trainyard.policies.testing import Harness
