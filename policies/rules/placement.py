@@ -226,15 +226,13 @@ def _both_ways(group: Resource, graph: Graph) -> bool | None:
 
 def _way(group: Resource, direction: str, graph: Graph) -> bool | None:
     verdicts: list[bool | None] = []
-    for rule in graph.of(_RULES[direction]):
-        parties = [graph.refers(rule, name, group) for name in ("securityGroupId", "referencedSecurityGroupId")]
-        verdicts.append(_together(*parties, _all_protocols(rule["ipProtocol"])))
-    for rule in graph.of(_OLDER_RULES):
+    for own, rule in graph.referring(group, _RULES[direction], "securityGroupId"):
+        other = graph.refers(rule, "referencedSecurityGroupId", group)
+        verdicts.append(_together(own, other, _all_protocols(rule["ipProtocol"])))
+    for own, rule in graph.referring(group, _OLDER_RULES, "securityGroupId"):
         kind = rule.props.get("type")
-        parties = [graph.refers(rule, "securityGroupId", group), _itself(rule, group, graph)]
-        verdicts.append(
-            _together(None if kind is UNKNOWN else kind == direction, *parties, _all_protocols(rule["protocol"]))
-        )
+        this_way = None if kind is UNKNOWN else kind == direction
+        verdicts.append(_together(this_way, own, _itself(rule, group, graph), _all_protocols(rule["protocol"])))
     inline = group.props.get(direction)
     for one in inline if isinstance(inline, list) else [inline] if inline is UNKNOWN else []:
         if one is UNKNOWN:
