@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
@@ -41,7 +41,11 @@ _WIDEST_SOURCE_PREFIX = {4: 8, 6: 32}
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement with every "one or a list" made a tuple. A `not_` field is empty where the element is absent."""
+    """One statement with every "one or a list" made a tuple. A `not_` field is empty where the element is absent.
+
+    `principals_by_kind` has the principals once more by their kind in lower case: `aws`, `service`, `federated`,
+    `canonicaluser`.
+    """
 
     label: str
     effect: str
@@ -50,6 +54,9 @@ class Statement:
     actions: tuple[str, ...]
     resources: tuple[str, ...]
     conditions: Mapping[str, Mapping[str, tuple[str, ...]]]
+    not_actions: tuple[str, ...] = ()
+    not_resources: tuple[str, ...] = ()
+    principals_by_kind: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def for_anyone(self) -> bool:
@@ -86,6 +93,18 @@ def statements(document: Value) -> list[Statement]:
     return [_statement(document, index, part) for index, part in enumerate(_many(found))]
 
 
+def grants(statement: Statement, action: str) -> bool:
+    """Whether the statement is about an action such as `s3:GetObject`, be it named, matched by a pattern, or not left
+    out by `NotAction`. AWS compares actions without regard to case."""
+    if statement.not_actions:
+        return not any(_same_action(pattern, action) for pattern in statement.not_actions)
+    return any(_same_action(pattern, action) for pattern in statement.actions)
+
+
+def _same_action(pattern: str, action: str) -> bool:
+    return _glob(pattern.lower(), action.lower())
+
+
 def denies_plain_transport(statement: Statement, service: str) -> bool:
     """Whether this refuses every action of `service` to anyone who does not use TLS, and has no other condition."""
     if statement.effect != "Deny" or ANYONE not in statement.principals or len(statement.conditions) != 1:
@@ -102,8 +121,12 @@ def denies_plain_transport(statement: Statement, service: str) -> bool:
 def covers(pattern: str, arn: str) -> bool:
     """Whether a resource pattern with `*` and `?` covers an ARN. Partitions are taken as equal: an account is in one,
     and while it is not known yet the program can't write it."""
-    expression = re.escape(_any_partition(pattern)).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(expression, _any_partition(arn), re.DOTALL) is not None
+    return _glob(_any_partition(pattern), _any_partition(arn))
+
+
+def _glob(pattern: str, text: str) -> bool:
+    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(expression, text, re.DOTALL) is not None
 
 
 def _any_partition(arn: str) -> str:
@@ -143,6 +166,9 @@ def _statement(document: Value, index: int, raw: Any) -> Statement:
         actions=_texts(raw.get("Action")),
         resources=_texts(raw.get("Resource")),
         conditions=conditions,
+        not_actions=_texts(raw.get("NotAction")),
+        not_resources=_texts(raw.get("NotResource")),
+        principals_by_kind=_by_kind(raw.get("Principal")),
     )
 
 
@@ -150,6 +176,12 @@ def _principals(raw: Any) -> tuple[str, ...]:
     if isinstance(raw, dict):
         return tuple(text for group in raw.values() for text in _texts(group))
     return _texts(raw)
+
+
+def _by_kind(raw: Any) -> dict[str, tuple[str, ...]]:
+    if isinstance(raw, dict):
+        return {str(kind).lower(): _texts(group) for kind, group in raw.items()}
+    return {"aws": _texts(raw)} if raw is not None else {}
 
 
 def _object(raw: Any) -> Mapping[Any, Any]:
