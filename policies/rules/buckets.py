@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from trainyard.policies.aws import BUCKETS, split, tags_of
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.parts import any_of, given, missing
+from trainyard.policies.preflight import number
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import Value, shown
 
@@ -142,7 +143,7 @@ def _ends_uploads(rule_value: Value) -> bool:
     days = inline if inline.present else rule_value["abortIncompleteMultipartUpload"]["daysAfterInitiation"]
     if not days.present or not _enabled(rule_value) or not _whole_bucket(rule_value):
         return False
-    return 0 < _number(days) <= _LONGEST_UPLOAD_DAYS
+    return 0 < (number(days) or 0) <= _LONGEST_UPLOAD_DAYS
 
 
 def _enabled(rule_value: Value) -> bool:
@@ -159,13 +160,6 @@ def _whole_bucket(rule_value: Value) -> bool:
         if not part.known:
             part.text()
     return not parts
-
-
-def _number(value: Value) -> float:
-    if isinstance(value.raw, int | float) and not isinstance(value.raw, bool):
-        return value.raw
-    text = value.text() or ""
-    return float(text) if text.isdigit() else 0
 
 
 @stack_rule(
