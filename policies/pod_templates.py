@@ -64,7 +64,8 @@ class Pod:
         kind: of the object, such as `Job`.
         object: the object itself.
         controller: what the pod's template stands in, such as a Job's `spec`; for a lone pod the pod.
-        template: the pod's metadata and spec.
+        metadata: the pod's own.
+        spec: the pod's own.
         partial: whether this is a patch: what it does not name stays as another program left it.
     """
 
@@ -72,12 +73,9 @@ class Pod:
     kind: str
     object: Value
     controller: Value
-    template: Value
+    metadata: Value
+    spec: Value
     partial: bool = False
-
-    @property
-    def spec(self) -> Value:
-        return self.template["spec"]
 
     @property
     def namespace(self) -> Value:
@@ -102,7 +100,7 @@ def has_pods(resource_type: str) -> bool:
 def each_pod(resource: Resource, check: PodCheck) -> Iterator[Finding]:
     """Judges the pods one by one, so that one that cannot be read does not hide what is wrong with the next."""
     for pod in pods(resource):
-        yield from each([pod.template], lambda _, pod=pod: check(pod))
+        yield from each([pod.spec], lambda _, pod=pod: check(pod))
     yield from (unverified(reason, at) for at, reason in unread(resource))
 
 
@@ -235,8 +233,8 @@ def _found(resource: Resource, object_type: str, value: Value) -> Iterator[Pod]:
     for one in value["items"].items() if suffix == "List" else [value]:
         if custom:
             whole = _WORKLOAD_GROUPS.fullmatch(object_type.split(":")[1].rpartition("/")[0]) is not None
-            for controller, template in _search(one, whole):
-                yield Pod(resource, kind, one, controller, template, suffix == "Patch")
+            for controller, metadata, spec in _search(one, whole):
+                yield Pod(resource, kind, one, controller, metadata, spec, suffix == "Patch")
         elif kind in _TEMPLATES:
             yield _built_in(resource, kind, one, suffix == "Patch")
 
@@ -245,13 +243,15 @@ def _built_in(resource: Resource, kind: str, value: Value, partial: bool) -> Pod
     controller = template = value
     for step in _TEMPLATES[kind]:
         if template.raw is UNKNOWN:
-            break  # reading the pod's spec then says so, rule by rule
+            return Pod(resource, kind, value, template, template, template, partial)  # reading the spec says so
         controller, template = template, template[step]
-    return Pod(resource, kind, value, controller, template, partial)
+    if template.raw is UNKNOWN:
+        return Pod(resource, kind, value, controller, template, template, partial)
+    return Pod(resource, kind, value, controller, template["metadata"], template["spec"], partial)
 
 
-def _search(value: Value, whole: bool) -> Iterator[tuple[Value, Value]]:
-    """Every pod template in a custom resource, with what it stands in, without recursion. What is not known yet counts
+def _search(value: Value, whole: bool) -> Iterator[tuple[Value, Value, Value]]:
+    """Every pod in a custom resource, with what it stands in, without recursion. What is not known yet counts
     as one by its name, or, where the resource is a workload as a whole, always."""
     parts = [part for name, part in value.fields().items() if name not in _NO_PODS]
     waiting: list[tuple[Value, Value, Value]] = [(part, value, value) for part in reversed(parts)]
@@ -261,16 +261,12 @@ def _search(value: Value, whole: bool) -> Iterator[tuple[Value, Value]]:
             waiting.extend((item, above, two_above) for item in reversed(one.items()))
         elif isinstance(one.raw, dict):
             if isinstance(one.raw.get("containers"), list) or one.raw.get("containers") is UNKNOWN:
-                yield two_above, _template(one, above)
+                # A field of another name that holds a spec has no metadata beside it.
+                yield two_above, above["metadata"] if one.path[-1] == "spec" else Value(None, one.path, one.urn), one
             else:
                 waiting.extend((item, one, above) for item in reversed(one.fields().values()))
         elif one.raw is UNKNOWN and (whole or _MAY_HOLD_PODS.fullmatch(str(one.path[-1]))):
-            yield above, one
-
-
-def _template(spec: Value, above: Value) -> Value:
-    """The template around a pod's spec. A field of another name that holds a spec has no metadata beside it."""
-    return above if spec.path[-1] == "spec" else Value({"spec": spec.raw}, spec.path, spec.urn)
+            yield above, one, one
 
 
 def _is_manifest(entry: Value, resource: Resource) -> bool:
