@@ -9,7 +9,7 @@ import yaml
 
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.preflight import NODE_GROUPS
-from trainyard.policies.rule import Finding, Severity, each, stack_rule, unverified, violation
+from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
 
 _ENTRIES = frozenset({"aws:eks/accessEntry:AccessEntry"})
@@ -34,32 +34,20 @@ def _administers(grant: Resource) -> bool:
     "eks-admins-are-roles",
     title="Only IAM roles that people or deployments assume administer a cluster",
     severity=Severity.HIGH,
-    applies=_GRANTS | _ENTRIES | _CONFIG_MAPS,
+    applies=_GRANTS,
     controls={"CIS EKS": ("4.1.1",), **_ACCESS},
     why=(
         "A role's session ends, and says who has it. A user's key stays, the account's root passes every limit, "
-        "a node's role belongs to each pod that gets at it, and system:masters cannot be taken back by RBAC."
+        "and a node's role belongs to each pod that gets at it."
     ),
     remedy="""
 aws.eks.AccessPolicyAssociation(name, cluster_name=cluster.name, principal_arn=administrators.arn,   # an IAM role
     policy_arn="arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy", access_scope={"type": "cluster"})
 """,
 )
-def admins_are_roles(resource: Resource, graph: Graph) -> Iterator[Finding]:
-    if resource.type in _CONFIG_MAPS:
-        yield from _old_map(resource)
-    elif resource.type in _ENTRIES:
-        groups = resource["kubernetesGroups"]
-        # EKS gives an entry without groups an empty list of its own.
-        if groups.known or "kubernetesGroups" in resource.property_dependencies:
-            yield from each(groups.items(), _no_masters)
-    elif _administers(resource):
-        yield from _role(resource["principalArn"], resource, graph)
-
-
-def _no_masters(group: Value) -> Iterator[Finding]:
-    if group.text() == _MASTERS:
-        yield violation("system:masters passes every rule of RBAC; use a cluster access policy", group)
+def admins_are_roles(grant: Resource, graph: Graph) -> Iterator[Finding]:
+    if _administers(grant):
+        yield from _role(grant["principalArn"], grant, graph)
 
 
 def _role(principal: Value, grant: Resource, graph: Graph) -> Iterator[Finding]:
@@ -83,23 +71,51 @@ def _role(principal: Value, grant: Resource, graph: Graph) -> Iterator[Finding]:
             yield violation(f"this is the role of {group.name}'s nodes: each of its pods could administer", principal)
 
 
-def _old_map(config: Resource) -> Iterator[Finding]:
-    """The aws-auth ConfigMap, where the cluster still reads it."""
-    if config["metadata"].raw is UNKNOWN or config["metadata"]["name"].raw != "aws-auth":
+@resource_rule(
+    "eks-no-masters",
+    title="Nobody is in system:masters",
+    severity=Severity.HIGH,
+    applies=_ENTRIES | _CONFIG_MAPS,
+    controls={"CIS EKS": ("4.1.1",), **_ACCESS},
+    why="The API server lets this group pass every rule of RBAC, so no rule can take anything back from its members.",
+    remedy="""
+aws.eks.AccessPolicyAssociation(name, principal_arn=role.arn, ...)     # a cluster access policy, and no such group
+""",
+)
+def no_masters(resource: Resource) -> Iterator[Finding]:
+    if resource.type in _ENTRIES:
+        yield from each(resource["kubernetesGroups"].items(), _no_masters)
+        return
+    data = resource["data"]
+    if resource["metadata"].known and resource["metadata"]["name"].raw not in ("aws-auth", UNKNOWN):
         return
     for name in ("mapRoles", "mapUsers", "mapAccounts"):
-        text = config["data"][name]
-        try:
-            listed: Any = yaml.safe_load(text.text() or "")
-        except yaml.YAMLError:
-            raise UnverifiedError(text, "this is not a list in YAML") from None
-        rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
-        masters = [row for row in rows if _MASTERS in (row.get("groups") or ())]
-        for row in masters:
+        if data[name].present:
+            resource["metadata"]["name"].text()  # the cluster reads this map under one name alone
+            yield from _old_map(data[name])
+
+
+def _no_masters(group: Value) -> Iterator[Finding]:
+    if group.text() == _MASTERS:
+        yield violation("system:masters passes every rule of RBAC; use a cluster access policy", group)
+
+
+def _old_map(text: Value) -> Iterator[Finding]:
+    """One of the lists in the aws-auth ConfigMap, which a cluster with authentication mode API does not read."""
+    try:
+        listed: Any = yaml.safe_load(text.text() or "")
+    except yaml.YAMLError:
+        raise UnverifiedError(text, "this is not a list in YAML") from None
+    for row in listed if isinstance(listed, list) else ():
+        if not isinstance(row, dict):
+            yield violation(f"every user of account {shown(row)} is let in", text)
+        elif _MASTERS in _texts(row.get("groups")):
             who = row.get("rolearn") or row.get("userarn")
             yield violation(f"{shown(who)} is in system:masters, which passes every rule of RBAC", text)
-        if name == "mapAccounts" and listed:
-            yield violation("every user of these accounts is let in", text)
+
+
+def _texts(raw: Any) -> list[str]:
+    return [str(one) for one in raw] if isinstance(raw, list) else []
 
 
 @stack_rule(

@@ -78,7 +78,7 @@ def no_open_ssh(group: Resource) -> Iterator[Finding]:
 
 @resource_rule(
     "eks-node-image-supported",
-    title="Nodes run an operating system that is still mended",
+    title="No node group asks for Amazon Linux 2, which EKS mends no more",
     severity=Severity.HIGH,
     applies=NODE_GROUPS | LAUNCH_TEMPLATES,
     controls={
@@ -95,7 +95,7 @@ def image_supported(resource: Resource) -> Iterator[Finding]:
     if resource.type in LAUNCH_TEMPLATES:
         image = resource["imageId"]
         # An image's number says nothing about what is in it; a parameter's path does.
-        if isinstance(image.raw, str) and _OLD_IMAGE.search(image.raw):
+        if _OLD_IMAGE.search(image.text() or ""):
             yield violation(f"{shown(image.raw)} is Amazon Linux 2", image)
         return
     kind = resource["amiType"]
