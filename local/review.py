@@ -1,0 +1,169 @@
+"""Two revisions of an environment compared: the earlier one stands in a throw-away account, the later one goes on top.
+
+Both are the real program under the real engine. What changes is what the engine says of the later one where the earlier
+one stands, not what a text comparison of the program would; then the later one is applied, so that what only shows when
+it is done shows here. Findings are those of today's rules for both sides, over states in which every value is known.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainyard.local import prerequisites, scratch, supervisor
+from trainyard.local.changes import Change, changes_in
+from trainyard.local.engine import EngineError, Event
+from trainyard.local.gate import PlannedResource, planned_resources
+from trainyard.local.rehearsal import Rehearsal
+from trainyard.policies.registry import RULES
+from trainyard.policies.rule import Result
+from trainyard.policies.state import evaluate_state
+from trainyard.stacks.settings import Settings
+
+PURPOSE = "review"
+"""Of the temporary folders, in which the accounts are."""
+
+Tell = Callable[[str], None]
+
+
+class ReviewError(Exception):
+    """One of the two does not come up, so there is nothing to compare."""
+
+    exit_status = 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """An environment as it is written: in which checkout, with which settings."""
+
+    label: str
+    """What a person calls it: `main (1a2b3c4)`, `working tree`."""
+    project: Path
+    values: Mapping[str, Any]
+    """The whole configuration of the stack, by full key."""
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Side:
+    """An environment as it stands."""
+
+    label: str
+    resources: tuple[PlannedResource, ...]
+    results: tuple[Result, ...]
+    """Of the rules that found something."""
+    export: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a change to an environment would do."""
+
+    environment: str
+    region: str
+    base: Side
+    head: Side
+    changes: tuple[Change, ...]
+    error: str = ""
+    """Why the later one cannot be applied on top of the earlier. `head` is then what it is in an account of its own."""
+
+
+def compare(
+    environment: str,
+    base: Source,
+    head: Source,
+    on_event: Callable[[Event], None] | None = None,
+    tell: Tell = lambda _: None,
+) -> Comparison:
+    """Bring `base` up in an account of its own, preview `head` there, and apply it.
+
+    Raises `ReviewError` where one of the two does not even come up alone, saying which, and what the services raise.
+    """
+    clear_left_behind()
+    with scratch.folder(PURPOSE) as folder:
+        with _rehearsal(environment, folder / "both", base) as standing:
+            given = prerequisites.provide(standing.endpoint, base.settings)
+            tell(f"bringing {base.label} up")
+            before = _applied(_rehearsal(environment, folder / "both", base, given), base.label, on_event)
+            if head.settings.network.existing != base.settings.network.existing:
+                given = prerequisites.provide(standing.endpoint, head.settings)
+            later = _rehearsal(environment, folder / "both", head, given)
+            tell(f"previewing {head.label} on top of it")
+            told: list[Event] = []
+            try:
+                later.preview(told.append)
+                tell(f"applying {head.label}")
+                later.up(on_event)
+                after, error = side(head.label, later.export()), ""
+            except EngineError as failed:
+                after, error = None, str(failed)
+        if after is None:
+            tell(f"bringing {head.label} up alone")
+            with _rehearsal(environment, folder / "alone", head) as standing:
+                given = prerequisites.provide(standing.endpoint, head.settings)
+                after = _applied(_rehearsal(environment, folder / "alone", head, given), head.label, on_event)
+    return Comparison(environment, head.settings.region, before, after, changes_in(told), error)
+
+
+def clear_left_behind() -> None:
+    """Remove what reviews that were killed have left. Their services have ended with them, unless they hang."""
+    for left in scratch.left_behind(PURPOSE):
+        supervisor.stop(left / "rehearsal", within_seconds=5)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def side(label: str, export: Mapping[str, Any]) -> Side:
+    """A state, judged by the rules."""
+    results = tuple(result for result in evaluate_state(RULES, export) if result.findings)
+    return Side(label, planned_resources(export), results, export)
+
+
+def _applied(rehearsal: Rehearsal, label: str, on_event: Callable[[Event], None] | None) -> Side:
+    try:
+        rehearsal.up(on_event)
+    except EngineError as failed:
+        raise ReviewError(f"{label} does not come up: {failed}") from None
+    return side(label, rehearsal.export())
+
+
+def _rehearsal(environment: str, place: Path, source: Source, given: Mapping[str, Any] | None = None) -> Rehearsal:
+    """`given` stands in the place of what an account of the team's own would hold already."""
+    config = place.parent / f"Pulumi.{environment}.yaml"
+    content = {"config": {**_readable(source.values), **(given or {})}}
+    config.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    return Rehearsal(
+        environment,
+        place,
+        source.project,
+        config=config,
+        layers=source.settings.stack_layers,
+        throw_away=True,
+        judged=False,
+    )
+
+
+def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the key of its stack opens what is encrypted, and the program has no secret settings."""
+    return {
+        key: value for key, value in values.items() if not (isinstance(value, Mapping) and set(value) == {"secure"})
+    }
+
+
+def classified(base: Sequence[Result], head: Sequence[Result]) -> tuple[list[Result], list[Result], list[Result]]:
+    """Results of the later side that are new, of the earlier that are mended, and of the later that stood before."""
+    keys = {_key(result) for result in base}
+    later = {_key(result) for result in head}
+    return (
+        [one for one in head if _key(one) not in keys],
+        [one for one in base if _key(one) not in later],
+        [one for one in head if _key(one) in keys],
+    )
+
+
+def _key(result: Result) -> tuple[str, str]:
+    return result.rule.id, result.resource.urn
