@@ -25,6 +25,7 @@ from trainyard.policies.rules import (
     networks,
     nodes,
     placement,
+    pod_privileges,
     pods,
     public_access,
     regions,
@@ -33,6 +34,7 @@ from trainyard.policies.rules import (
     training_jobs,
     transfers,
     transport,
+    volumes,
 )
 
 SUBJECTS = (
@@ -51,9 +53,11 @@ SUBJECTS = (
     cluster_versions,
     nodes,
     instances,
+    volumes,
     file_systems,
     networks,
     pods,
+    pod_privileges,
     namespaces,
     tags,
     cost,
