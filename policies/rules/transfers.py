@@ -1,3 +1,139 @@
-"""Data of a class stays in its jurisdiction: copies, replicas, logs, backups, peerings, images, endpoints."""
+"""Data of a class stays in its jurisdiction: copies, replicas, logs, backups, peerings, images, endpoints.
+
+Which data may go where, and on which basis, is in the table of jurisdictions (policies/jurisdictions.yaml). Nothing
+here is legal advice.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.residency.channels import types_of
+from trainyard.policies.residency.judging import judge_ways
+from trainyard.policies.rule import Finding, Severity, stack_rule
+
+CONTROLS = {
+    "NIST 800-53": ("SA-9(5)", "AC-4"),
+    "ISO 27001": ("A.5.31", "A.5.34"),
+    "AWS Control Tower": ("CT.MULTISERVICE.PV.1",),
+    "UAE PDPL": ("art. 22", "art. 23"),
+}
+
+
+@stack_rule(
+    "transfer-replica",
+    title="No replica, export or access point takes data out of their jurisdiction",
+    severity=Severity.CRITICAL,
+    applies=types_of("replica"),
+    controls=CONTROLS,
+    why="A replica is a second original: it lies under the law of where it is, and stays when the first is deleted.",
+    remedy="""
+aws.s3.BucketReplicationConfig("datasets-replica", bucket=datasets.id, role=role.arn, rules=[{
+    "status": "Enabled",
+    "destination": {"bucket": replica.arn},   # a bucket of this program, in a region of the same jurisdiction
+}])
+# or record the transfer under `transfers` in policies/jurisdictions.yaml, with its basis, owner and reference
+""",
+)
+def replica(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from judge_ways(resource, graph, "replica")
+
+
+@stack_rule(
+    "transfer-image",
+    title="Images of containers and machines are copied and shared inside their jurisdiction only",
+    severity=Severity.HIGH,
+    applies=types_of("image"),
+    controls=CONTROLS,
+    why="An image carries what was built into it: code, weights, at times data. Its copy is a transfer of it all.",
+    remedy="""
+aws.ecr.ReplicationConfiguration("images", replication_configuration={"rules": [{
+    "destinations": [{"region": "me-central-1", "registry_id": account}],   # a region of the same jurisdiction
+}]})
+aws.ec2.AmiCopy("nodes", source_ami_id=image, source_ami_region=region)   # no region=: it stays in the provider's
+""",
+)
+def image(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from judge_ways(resource, graph, "image")
+
+
+@stack_rule(
+    "transfer-backup",
+    title="Backups and snapshots are copied and shared inside their jurisdiction only",
+    severity=Severity.CRITICAL,
+    applies=types_of("backup"),
+    controls=CONTROLS,
+    why="A backup holds everything that the original held, and outlives it. Copies are made by schedule, unseen.",
+    remedy="""
+aws.backup.Plan("backups", rules=[{
+    "rule_name": "daily", "target_vault_name": vault.name,
+    "copy_actions": [{"destination_vault_arn": second_vault.arn}],   # a vault in a region of the same jurisdiction
+}])
+""",
+)
+def backup(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from judge_ways(resource, graph, "backup")
+
+
+@stack_rule(
+    "transfer-log",
+    title="Logs, metrics and audit trails are delivered inside the jurisdiction of what they tell of",
+    severity=Severity.HIGH,
+    applies=types_of("log"),
+    controls=CONTROLS,
+    why="Logs name people, objects and prompts. A central log bucket abroad is the transfer that nobody thinks of.",
+    remedy="""
+aws.s3.BucketLogging("datasets-logging", bucket=datasets.id, target_bucket=logs.id, target_prefix="s3/")
+# logs: a bucket, group or stream of this program, in a region of the same jurisdiction
+""",
+)
+def log(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from judge_ways(resource, graph, "log")
+
+
+@stack_rule(
+    "transfer-network",
+    title="Peerings and endpoints join networks of one jurisdiction only",
+    severity=Severity.HIGH,
+    applies=types_of("network"),
+    controls=CONTROLS,
+    why="A peering is a private road out: what is read over it passes no gateway, and no bucket policy sees it.",
+    remedy="""
+aws.ec2.VpcPeeringConnection("peering", vpc_id=network.vpc_id, peer_vpc_id=other.vpc_id)   # no peer_region=
+""",
+)
+def network(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from judge_ways(resource, graph, "network")
+
+
+@stack_rule(
+    "transfer-repository",
+    title="File systems load from and write to buckets of their own jurisdiction only",
+    severity=Severity.CRITICAL,
+    applies=types_of("repository"),
+    controls=CONTROLS,
+    why="What changes in the file system is written to its bucket by itself, and a bucket's name does not "
+    "tell where the bucket is.",
+    remedy="""
+aws.fsx.DataRepositoryAssociation("runs", file_system_id=lustre.id, file_system_path="/runs",
+    data_repository_path=checkpoints.bucket.apply(lambda name: f"s3://{name}/runs/"))   # a bucket of this program
+""",
+)
+def repository(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from judge_ways(resource, graph, "repository")
+
+
+@stack_rule(
+    "transfer-message",
+    title="Events, notifications and build artifacts are sent inside their jurisdiction only",
+    severity=Severity.HIGH,
+    applies=types_of("message"),
+    controls=CONTROLS,
+    why="An event carries its payload along: names of objects, results, at times the data themselves.",
+    remedy="""
+aws.cloudwatch.EventTarget("notify", rule=rule.name, arn=queue.arn)   # a queue, topic or bus of the same jurisdiction
+""",
+)
+def message(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from judge_ways(resource, graph, "message")
