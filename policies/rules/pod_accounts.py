@@ -1,0 +1,207 @@
+"""What a pod may know and be: no secrets in its manifest, no token without use, no account that all pods share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.pod_templates import (
+    Pod,
+    each_container,
+    each_pod,
+    has_pods,
+    is_placeholder,
+    named,
+    namespace_name,
+    written_namespace,
+)
+from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
+from trainyard.policies.values import Value, shown
+
+_ACCOUNTS = frozenset({"kubernetes:core/v1:ServiceAccount"})
+_BINDINGS = frozenset(
+    f"kubernetes:rbac.authorization.k8s.io/v1:{kind}" for kind in ("RoleBinding", "ClusterRoleBinding")
+)
+_IDENTITIES = frozenset({"aws:eks/podIdentityAssociation:PodIdentityAssociation"})
+_RELEASE = "kubernetes:helm.sh/v3:Release"
+_ROLE_ANNOTATION = "eks.amazonaws.com/role-arn"
+
+# Values that are secrets wherever they stand, by how their issuers write them.
+_SECRETS = re.compile(
+    r"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])"
+    r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY"
+    r"|\bgh[pousr]_[A-Za-z0-9]{36}|\bgithub_pat_\w{40}|\bglpat-[\w-]{20}"
+    r"|\bhf_[A-Za-z0-9]{30}|\bsk-[A-Za-z0-9_-]{32}|\bxox[abprs]-[\w-]{20}"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\."
+    r"|://[^/\s:@$]+:[^/\s:@$]+@"
+)
+# Variables that hold secrets by their name, and values that only say where one is.
+_SECRET_NAME = re.compile(
+    r"(.*[_-])?(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|CREDENTIALS?)", re.IGNORECASE
+)
+_NO_SECRET = re.compile(
+    r"|true|false|none|[\d.]+|/.*|arn:aws[\w-]*:.*|[a-z][a-z0-9+]*://[^@]*|.*\$[({]\w+[)}].*", re.IGNORECASE
+)
+
+
+@resource_rule(
+    "pod-no-secret-in-manifest",
+    title="No secret stands in a container's variables, command or arguments",
+    severity=Severity.CRITICAL,
+    applies=has_pods,
+    controls={
+        "CIS EKS": ("4.4.1", "4.4.2"),
+        "Checkov": ("CKV_K8S_35",),
+        "NIST 800-53": ("IA-5", "SC-28"),
+        "ISO 27001": ("A.5.17", "A.8.12"),
+    },
+    why="Whoever may read pods, the program's source or its state has it, and so has each process that the pod starts.",
+    remedy="""
+# AWS: no keys at all, but an aws.eks.PodIdentityAssociation for the pod's service account; anything else from a Secret
+"env": [{"name": "WANDB_API_KEY", "value_from": {"secret_key_ref": {"name": "wandb", "key": "api-key"}}}]
+""",
+)
+def no_secret_in_manifest(resource: Resource) -> Iterator[Finding]:
+    def check(container: Value, pod: Pod) -> Iterator[Finding]:
+        def variable(entry: Value) -> Iterator[Finding]:
+            value = entry["value"]
+            if not value.present or is_placeholder(value, pod):
+                return
+            text, name = value.text() or "", entry["name"].text() or ""
+            if _SECRETS.search(text):
+                yield violation(f"the variable {shown(name)} of {named(container)} holds a secret", value)
+            elif _SECRET_NAME.fullmatch(name) and len(text) >= 6 and not _NO_SECRET.fullmatch(text):
+                yield violation(f"the variable {shown(name)} of {named(container)} holds a secret, by its name", value)
+
+        def word(argument: Value) -> Iterator[Finding]:
+            if _SECRETS.search(argument.text() or ""):
+                yield violation(f"a secret stands in what {named(container)} is started with", argument)
+
+        yield from each([container["env"]], lambda entries: each(entries.items(), variable))
+        for name in ("command", "args"):
+            yield from each([container[name]], lambda words: each(words.items(), word))
+
+    yield from each_container(resource, check)
+
+
+@stack_rule(
+    "pod-token-not-mounted",
+    title="A pod has a token of Kubernetes only where its service account is bound to a role",
+    severity=Severity.MEDIUM,
+    applies=has_pods,
+    controls={
+        "CIS EKS": ("4.1.6",),
+        "Trivy": ("KSV-0036",),
+        "Checkov": ("CKV_K8S_38",),
+        "NIST 800-53": ("AC-6", "IA-5"),
+        "ISO 27001": ("A.5.15", "A.8.2"),
+    },
+    why="With a token, whoever gets into a pod speaks to the cluster as it. AWS credentials come without one.",
+    remedy="""
+"spec": {"automount_service_account_token": False}                       # of the pod, or
+kubernetes.core.v1.ServiceAccount(name, automount_service_account_token=False)      # of all pods of the account
+""",
+)
+def token_not_mounted(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    def check(pod: Pod) -> Iterator[Finding]:
+        mounted = pod.spec["automountServiceAccountToken"]
+        if mounted.flag() is False or (pod.partial and not mounted.present):
+            return
+        account, namespace = _account(pod), namespace_name(pod)
+        if not mounted.present and any(_keeps_its_token(one, account, namespace) for one in graph.of(_ACCOUNTS)):
+            return
+        bound = [_binds(binding, account, namespace) for binding in graph.of(_BINDINGS)]
+        if True in bound:
+            return
+        at = mounted if mounted.present else pod.spec
+        if None in bound or namespace is None:
+            yield unverified(f"whether a role is bound to {shown(account)} is not known yet", at)
+        else:
+            yield violation(f"the pod gets the token of {shown(account)}, which no role is bound to", at)
+
+    yield from each_pod(resource, check)
+
+
+def _account(pod: Pod) -> str:
+    names = (pod.spec["serviceAccountName"].text(), pod.spec["serviceAccount"].text())
+    return next((name for name in names if name), "default")
+
+
+def _keeps_its_token(account: Resource, name: str, namespace: str | None) -> bool:
+    """Whether this is the service account, and gives its pods no token unless they ask."""
+    metadata = account["metadata"]
+    same = metadata["name"].text() == name and written_namespace(account, metadata["namespace"]) == namespace
+    return same and account["automountServiceAccountToken"].flag() is False
+
+
+def _binds(binding: Resource, name: str, namespace: str | None) -> bool | None:
+    """Whether a binding names the service account; None where that is not known yet."""
+    subjects = binding["subjects"]
+    if not subjects.known:
+        return None
+    found: bool | None = False
+    for subject in subjects.items():
+        if not subject.known or not all(subject[key].known for key in ("kind", "name", "namespace")):
+            found = None
+        elif subject["kind"].text() == "ServiceAccount" and subject["name"].text() == name:
+            if namespace is None:
+                found = None
+            elif (subject["namespace"].text() or namespace) == namespace:
+                return True
+    return found
+
+
+@resource_rule(
+    "service-account-default-unused",
+    title="The service account `default` has no rights, neither in the cluster nor in AWS",
+    severity=Severity.HIGH,
+    applies=_ACCOUNTS | _BINDINGS | _IDENTITIES,
+    controls={
+        "CIS EKS": ("4.1.5", "5.2.1"),
+        "Checkov": ("CKV_K8S_42",),
+        "NIST 800-53": ("AC-6", "AC-2"),
+        "ISO 27001": ("A.5.15", "A.5.18"),
+    },
+    why="Every pod of the namespace that names no account is `default`: a right of it is a right of all of them.",
+    remedy="""
+account = kubernetes.core.v1.ServiceAccount(name, metadata={"name": "trainer", "namespace": namespace})
+aws.eks.PodIdentityAssociation(name, service_account="trainer", ...)      # and service_account_name="trainer" in pods
+""",
+)
+def default_account_unused(resource: Resource) -> Iterator[Finding]:
+    if resource.type in _IDENTITIES:
+        account = resource["serviceAccount"]
+        if account.text() == "default":
+            yield violation("every pod of the namespace that names no account takes this IAM role", account)
+    elif resource.type in _ACCOUNTS:
+        metadata = resource["metadata"]
+        role = metadata["annotations"][_ROLE_ANNOTATION]
+        if metadata["name"].text() == "default" and role.present:
+            yield violation("every pod of the namespace that names no account takes this IAM role", role)
+    else:
+        yield from each(resource["subjects"].items(), _default_subject)
+
+
+def _default_subject(subject: Value) -> Iterator[Finding]:
+    if subject["kind"].text() == "ServiceAccount" and subject["name"].text() == "default":
+        yield violation("every pod of the namespace that names no account gets this role", subject)
+
+
+@stack_rule(
+    "pods-in-sight",
+    title="The pods of a Helm chart are resources of the program, so that rules see them",
+    severity=Severity.LOW,
+    applies={_RELEASE, "kubernetes:helm.sh/v4:Chart"},
+    controls={"NIST 800-53": ("CM-3", "CA-7"), "ISO 27001": ("A.8.32",)},
+    why="A Release hands the chart to Helm: what it makes of its values no rule about pods ever sees, in no preview.",
+    remedy="""
+kubernetes.helm.v4.Chart(name, chart=chart, version=version, values=values)      # each of its objects is a resource
+""",
+    advice=True,
+)
+def pods_in_sight(release: Resource, _: Graph) -> Iterator[Finding]:
+    if release.type != _RELEASE:
+        return
+    chart = release["chart"]
+    yield unverified(f"what pods the chart {shown(chart.raw)} makes is seen by no rule", chart)
