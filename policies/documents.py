@@ -105,6 +105,28 @@ def _same_action(pattern: str, action: str) -> bool:
     return _glob(pattern.lower(), action.lower())
 
 
+def pinned(statement: Statement, *keys: str) -> tuple[str, ...]:
+    """The values that a condition demands of one of the keys (in lower case); none where it demands nothing, or where
+    a value lets everyone through. A key that ends in `/` or `:` stands for every key that begins so."""
+    found: list[str] = []
+    for operator, tests in statement.conditions.items():
+        if operator.removeprefix("foranyvalue:") not in _MATCHING_OPERATORS:
+            continue
+        for key, values in tests.items():
+            named = any(key == one or (one[-1] in "/:" and key.startswith(one)) for one in keys)
+            if named and values and all(_says_something(value) for value in values):
+                found += values
+    return tuple(found)
+
+
+def _says_something(value: str) -> bool:
+    """Whether a pattern leaves anyone out. An ARN does by its account, or, in S3, by the name of its bucket."""
+    parts = value.split(":", 5)
+    if parts[0] == "arn" and len(parts) == 6:
+        return any(character not in "*?" for character in parts[4] or parts[5].partition("/")[0])
+    return value.strip("*:?") not in ("", "arn", "arn:aws")
+
+
 def denies_plain_transport(statement: Statement, service: str) -> bool:
     """Whether this refuses every action of `service` to anyone who does not use TLS, and has no other condition."""
     if statement.effect != "Deny" or ANYONE not in statement.principals or len(statement.conditions) != 1:
