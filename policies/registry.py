@@ -6,6 +6,7 @@ from types import ModuleType
 
 from trainyard.policies.rule import Rule
 from trainyard.policies.rules import (
+    backups,
     buckets,
     capacity,
     cluster,
@@ -33,22 +34,28 @@ from trainyard.policies.rules import (
     public_access,
     regions,
     registries,
+    sharing,
     tags,
     training_jobs,
+    transfer_keys,
     transfers,
     transport,
+    trust,
     volumes,
 )
 
 SUBJECTS = (
     regions,
     transfers,
+    transfer_keys,
     encryption,
     transport,
     public_access,
+    sharing,
     buckets,
     keys,
     identities,
+    trust,
     registries,
     logs,
     cluster,
@@ -58,6 +65,7 @@ SUBJECTS = (
     instances,
     volumes,
     file_systems,
+    backups,
     networks,
     pods,
     pod_privileges,

@@ -66,6 +66,7 @@ _LEADS: Mapping[str, Lead] = {
     "account": Reader.account,
     "arn": Reader.arn,
     "bucket": Reader.bucket,
+    "edge": Reader.edge,
     "everyone": Reader.everyone,
     "host": Reader.host,
     "itself": _itself,
@@ -120,7 +121,7 @@ def ways_of(resource: Resource, graph: Graph, group: str | None = None) -> Itera
                 continue
             landings = tuple(channel.lead(reader, at))
             if landings:
-                yield Way(channel.what, resource, at, _sources(channel.source, reader), landings)
+                yield Way(channel.what, resource, at, _sources(channel.source, reader, at), landings)
 
 
 def _reached(at: Value, path: str) -> bool:
@@ -129,11 +130,12 @@ def _reached(at: Value, path: str) -> bool:
     return sum(isinstance(step, str) for step in at.path) == path.count(".") + 1
 
 
-def _sources(source: str, reader: Reader) -> tuple[Resource, ...]:
+def _sources(source: str, reader: Reader, at: Value) -> tuple[Resource, ...]:
     """Whose data go a way: what its row names, if this stack has it, and else the resource itself."""
     if ":" in source:
         return tuple(reader.graph.of({source})) or (reader.carrier,)
-    found = reader.resource(_first_part(reader.carrier[source])) if source else None
+    named = at if source == "@" else reader.carrier[source]
+    found = reader.resource(_first_part(named)) if source else None
     return (reader.carrier,) if found is None else (found,)
 
 

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from trainyard.policies.aws import BUCKETS, DATA_CLASSES, tags_of
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.residency.jurisdictions import jurisdictions
+from trainyard.policies.taggable import taggable
 from trainyard.policies.values import UNKNOWN, NotKnownYetError, UnverifiedError, Value, shown
 
 REGION = re.compile(r"[a-z]{2,4}(?:-[a-z]+){1,2}-\d{1,2}")
@@ -109,7 +110,9 @@ def is_bucket(resource: Resource) -> bool:
 
 
 def is_aws(resource: Resource) -> bool:
-    return resource.type.startswith("aws:")
+    """Whether this is a resource that holds or carries data. A part of one, such as a bucket's policy, goes by the same
+    name and takes no tags."""
+    return resource.type.startswith("aws:") and taggable(resource.type)
 
 
 def _class_tag(resource: Resource) -> Value:
@@ -219,6 +222,8 @@ class Reader:
         if not isinstance(at.raw, str):
             return None
         text = at.raw.removesuffix(":*")
+        if host := _BUCKET_HOST.match(text):
+            text = host["bucket"]
         found = self.atlas.find(text, wanted)
         if found is None and (arn := _ARN.fullmatch(text)) and arn["service"] == "s3":
             found = self.atlas.find(arn["rest"].split("/")[0], wanted)
@@ -277,9 +282,15 @@ class Reader:
 
     def account(self, at: Value) -> Iterator[Landing]:
         if not at.known:
-            yield from self._unknown(at, lambda _: False)
+            if not self._of_own_account(at):
+                yield from self._unknown(at, lambda _: False)
         elif landing := account_landing(at, self.graph):
             yield landing
+
+    def edge(self, at: Value) -> Iterator[Landing]:
+        """Edge locations, which are wherever the users are. A switch may be off."""
+        if not at.known or at.text() not in ("Suspended", "Disabled"):
+            yield Landing(Place("edge locations, in any country"))
 
     def reference(self, at: Value) -> Iterator[Landing]:
         """An id that is worth something only where this stack has its bearer."""
@@ -290,6 +301,14 @@ class Reader:
             yield Landing(place_of(target), target)
         else:
             yield self._untold(at, f"{shown(text)!r} is not of this stack, so where it leads can't be told")
+
+    def _of_own_account(self, at: Value) -> bool:
+        """Whether an unknown account, or ARN of one, comes from resources that this provider makes."""
+        found = self.graph.origins(self.carrier, str(at.path[0])) if at.path else []
+        return bool(found) and all(
+            one.type.startswith("aws:") and "/organization" not in one.type and one.provider == self.carrier.provider
+            for one in found
+        )
 
     def _text(self, at: Value) -> str | None:
         """The text; None where it is unknown or holds something that is."""

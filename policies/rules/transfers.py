@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.residency.channels import types_of
-from trainyard.policies.residency.judging import judge_ways
-from trainyard.policies.rule import Finding, Severity, stack_rule
+from trainyard.policies.residency.flows import holds_data, reach
+from trainyard.policies.residency.judging import judge_ways, rule_on, strictest_first, unverified_because
+from trainyard.policies.residency.places import Place, classes_of, place_of
+from trainyard.policies.rule import Finding, Severity, Verdict, stack_rule, unverified, violation
 
 CONTROLS = {
     "NIST 800-53": ("SA-9(5)", "AC-4"),
@@ -19,6 +21,32 @@ CONTROLS = {
     "AWS Control Tower": ("CT.MULTISERVICE.PV.1",),
     "UAE PDPL": ("art. 22", "art. 23"),
 }
+
+
+@stack_rule(
+    "transfer-own-place",
+    title="Data of a class lie where the law that binds them lets them lie",
+    severity=Severity.CRITICAL,
+    applies=holds_data,
+    controls=CONTROLS,
+    why="The region list of an environment is for all it has; which law binds the data goes by their class.",
+    remedy="""
+aws.s3.Bucket("datasets", tags={"data-class": "personal"},   # the class of what is inside
+    opts=pulumi.ResourceOptions(provider=provider))           # a provider in a region of the data's jurisdiction
+""",
+)
+def own_place(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    place = place_of(resource)
+    for data_class in strictest_first(classes_of(resource, graph)):
+        ruling = rule_on(resource.environment, data_class, place)
+        if ruling.unread is not None:
+            yield unverified_because(ruling.unread, ruling.unread.value, f"{data_class or 'its'} data")
+        elif ruling.verdict is Verdict.UNVERIFIED:
+            yield unverified(f"it lies in {place.name}: {ruling.reason}")
+        elif ruling.verdict is Verdict.VIOLATION:
+            yield violation(f"{data_class or 'its'} data lie in {place.name}: {ruling.reason}")
+        if ruling.verdict is not Verdict.PASSED:
+            return
 
 
 @stack_rule(
@@ -137,3 +165,54 @@ aws.cloudwatch.EventTarget("notify", rule=rule.name, arn=queue.arn)   # a queue,
 )
 def message(resource: Resource, graph: Graph) -> Iterator[Finding]:
     yield from judge_ways(resource, graph, "message")
+
+
+@stack_rule(
+    "transfer-edge",
+    title="No cache or accelerator hands data to edge locations of other countries",
+    severity=Severity.HIGH,
+    applies=types_of("edge"),
+    controls=CONTROLS,
+    why="Edge locations keep and pass on data in the country of whoever asks; the origin's region says nothing of it.",
+    remedy="""
+aws.s3.BucketAccelerateConfiguration("transfer", bucket=datasets.id, status="Suspended")
+# serve from the region itself: a load balancer or an endpoint in the VPC; tag data-class=public what is for everyone
+""",
+)
+def edge(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from judge_ways(resource, graph, "edge")
+
+
+@stack_rule(
+    "transfer-reach",
+    title="Data cannot leave their jurisdiction in several steps either",
+    severity=Severity.CRITICAL,
+    applies=holds_data,
+    controls=CONTROLS,
+    why="Each step may be right for what lies there by its own tag, and the way as a whole still leads data abroad: a "
+    "bucket of personal data is logged to one of internal data, and that one is copied.",
+    remedy="""
+aws.s3.Bucket("logs", tags={"data-class": "personal"})   # as strict as what flows into it, and then without the copy
+""",
+)
+def transitive(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    ways = [one for one in reach(resource, graph) if len(one.path) > 1]
+    if not ways:
+        return
+    for data_class in strictest_first(classes_of(resource, graph)):
+        for one in ways:
+            ruling = rule_on(resource.environment, data_class, one.place)
+            text = f"{data_class or 'its'} data can get to {one.place.name}: {one.explained(resource)}. {ruling.reason}"
+            if ruling.verdict is Verdict.VIOLATION:
+                yield violation(text)
+            elif ruling.verdict is Verdict.UNVERIFIED and not _reported(one.path[-1].way.sources, one.place, graph):
+                yield unverified(text)
+
+
+def _reported(sources: tuple[Resource, ...], place: Place, graph: Graph) -> bool:
+    """Whether the rule on the last way says already, of what goes it first, that its end can't be verified."""
+    return any(
+        rule_on(source.environment, data_class, place).verdict is not Verdict.PASSED
+        for source in sources
+        for data_class in strictest_first(classes_of(source, graph))
+    )
