@@ -22,6 +22,7 @@ from trainyard.cli.doctor import doctor
 from trainyard.cli.export import export
 from trainyard.cli.preview import failure, preview
 from trainyard.cli.report import report
+from trainyard.cli.review import review
 from trainyard.cli.simulate import simulate
 from trainyard.cli.train import CONTEXT, train
 
@@ -37,6 +38,7 @@ app.add_typer(local.app, name="local", help="The rehearsal: the platform in an e
 app.add_typer(data.app, name="data", help="Training data: text to token shards.")
 app.add_typer(checkpoint, name="checkpoint", help="What a run has saved: look, verify, tidy up.")
 app.command("preview")(preview)
+app.command("review")(review)
 app.command("doctor")(doctor)
 app.command("bootstrap")(bootstrap)
 app.command("demo")(demo.demo)

@@ -75,33 +75,36 @@ class Comparison:
 
 def compare(
     environment: str,
-    base: Source,
+    base: Source | None,
     head: Source,
     on_event: Callable[[Event], None] | None = None,
     tell: Tell = lambda _: None,
 ) -> Comparison:
-    """Bring `base` up in an account of its own, preview `head` there, and apply it.
+    """Bring `base` up in an account of its own (None: nothing stands yet), preview `head` there, and apply it.
 
     Raises `ReviewError` where one of the two does not even come up alone, saying which, and what the services raise.
     """
     clear_left_behind()
+    before, after, error = Side("nothing", (), (), {}), None, ""
+    told: list[Event] = []
     with scratch.folder(PURPOSE) as folder:
-        with _rehearsal(environment, folder / "both", base) as standing:
-            given = prerequisites.provide(standing.endpoint, base.settings)
-            tell(f"bringing {base.label} up")
-            before = _applied(_rehearsal(environment, folder / "both", base, given), base.label, on_event)
-            if head.settings.network.existing != base.settings.network.existing:
-                given = prerequisites.provide(standing.endpoint, head.settings)
+        with _rehearsal(environment, folder / "both", base or head) as standing:
+            given = prerequisites.provide(standing.endpoint, (base or head).settings)
+            if base is not None:
+                tell(f"bringing {base.label} up")
+                before = _applied(_rehearsal(environment, folder / "both", base, given), base.label, on_event)
+                more = prerequisites.provide(standing.endpoint, head.settings)
+                if head.settings.network.existing != base.settings.network.existing:
+                    given = more
             later = _rehearsal(environment, folder / "both", head, given)
-            tell(f"previewing {head.label} on top of it")
-            told: list[Event] = []
             try:
+                tell(f"previewing {head.label} on top of it")
                 later.preview(told.append)
                 tell(f"applying {head.label}")
                 later.up(on_event)
-                after, error = side(head.label, later.export()), ""
+                after = side(head.label, later.export())
             except EngineError as failed:
-                after, error = None, str(failed)
+                error = str(failed)
         if after is None:
             tell(f"bringing {head.label} up alone")
             with _rehearsal(environment, folder / "alone", head) as standing:

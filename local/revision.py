@@ -44,7 +44,8 @@ def resolve(repository: Path, reference: str) -> str:
     if found.returncode != 0:
         shallow = _git(repository, "rev-parse", "--is-shallow-repository", check=False).stdout.strip() == b"true"
         hint = "; this clone is shallow: fetch it (git fetch --unshallow)" if shallow else ""
-        raise RevisionError(f"{repository} has no revision {reference!r}{hint}")
+        said = found.stderr.decode(errors="replace").strip()
+        raise RevisionError(f"{repository} has no revision {reference!r}{hint}{said and f': {said}'}")
     return found.stdout.decode().strip()
 
 
