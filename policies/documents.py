@@ -123,7 +123,7 @@ def _says_something(value: str) -> bool:
     """Whether a pattern leaves anyone out. An ARN does by its account, or, in S3, by the name of its bucket."""
     parts = value.split(":", 5)
     if parts[0] == "arn" and len(parts) == 6:
-        return any(character not in "*?" for character in parts[4] or parts[5].partition("/")[0])
+        return (parts[4] or parts[5].lstrip("/").partition("/")[0]).strip("*?") != ""
     return value.strip("*:?") not in ("", "arn", "arn:aws")
 
 
@@ -161,7 +161,7 @@ def _narrows(operator: str, key: str, values: tuple[str, ...]) -> bool:
         return bool(values) and not any(_wide(text) for text in values)
     if operator not in _MATCHING_OPERATORS or key not in _NARROWING_KEYS:
         return False
-    return bool(values) and all(value.strip("*:?") not in ("", "arn", "arn:aws") for value in values)
+    return bool(values) and all(_says_something(value) for value in values)
 
 
 def _wide(text: str) -> bool:
