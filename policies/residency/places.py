@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
+from trainyard.policies.accounts import account_of, own_accounts
 from trainyard.policies.aws import BUCKETS, DATA_CLASSES, tags_of
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.residency.jurisdictions import jurisdictions
@@ -65,6 +66,7 @@ class Atlas:
 
     def __init__(self, graph: Graph) -> None:
         self._resources = graph.resources
+        self.accounts = own_accounts(graph)
 
     @cached_property
     def _named(self) -> Mapping[str, list[Resource]]:
@@ -76,12 +78,6 @@ class Atlas:
             for text in texts:
                 named[text].append(resource)
         return named
-
-    @cached_property
-    def accounts(self) -> frozenset[str]:
-        """Accounts that resources of this program are in."""
-        arns = (_ARN.fullmatch(text) for one in self._resources if isinstance(text := one.props.get("arn"), str))
-        return frozenset(arn["account"] for arn in arns if arn and arn["account"] not in (None, "aws"))
 
     @cached_property
     def classes(self) -> frozenset[str]:
@@ -165,14 +161,6 @@ def _provider_region(resource: Resource) -> str:
         reason = "its provider takes its region from whoever runs it; it is known once the program writes region="
         raise UnverifiedError(Value(None, ("region",), resource.urn), reason)
     return region.text() or ""
-
-
-def account_of(text: str) -> str:
-    """The account of an ARN or of a bare number; empty where the text has none."""
-    if re.fullmatch(r"\d{12}", text):
-        return text
-    arn = _ARN.fullmatch(text)
-    return (arn["account"] or "") if arn else ""
 
 
 def account_landing(at: Value, graph: Graph) -> Landing | None:
