@@ -67,7 +67,7 @@ def changes_in(events: Iterable[Event]) -> tuple[Change, ...]:
         if metadata is None or (operation := _OPERATIONS.get(metadata["op"])) is None:
             continue
         state = metadata.get("new") or metadata.get("old") or {}
-        if not state.get("custom", True) or metadata["type"].startswith("pulumi:"):
+        if not state.get("custom") or metadata["type"].startswith("pulumi:"):
             continue
         urn = metadata["urn"]
         name = urn.rpartition("::")[2]

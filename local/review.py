@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -21,7 +21,7 @@ from trainyard.local.engine import EngineError, Event
 from trainyard.local.gate import PlannedResource, planned_resources
 from trainyard.local.rehearsal import Rehearsal
 from trainyard.policies.registry import RULES
-from trainyard.policies.rule import Result
+from trainyard.policies.rule import Finding, Result
 from trainyard.policies.state import evaluate_state
 from trainyard.stacks.settings import Settings
 
@@ -157,16 +157,24 @@ def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def classified(base: Sequence[Result], head: Sequence[Result]) -> tuple[list[Result], list[Result], list[Result]]:
-    """Results of the later side that are new, of the earlier that are mended, and of the later that stood before."""
-    keys = {_key(result) for result in base}
-    later = {_key(result) for result in head}
+Found: TypeAlias = tuple[Result, Finding]
+
+
+def classified(base: Sequence[Result], head: Sequence[Result]) -> tuple[list[Found], list[Found], list[Found]]:
+    """Findings of the later side that are new, of the earlier that are mended, and of the later that stood before.
+
+    One that says something else than before counts as new: that a resource is wrong in one way excuses no second.
+    """
+    before, after = (
+        {_key(result, finding): (result, finding) for result in results for finding in result.findings}
+        for results in (base, head)
+    )
     return (
-        [one for one in head if _key(one) not in keys],
-        [one for one in base if _key(one) not in later],
-        [one for one in head if _key(one) in keys],
+        [found for key, found in after.items() if key not in before],
+        [found for key, found in before.items() if key not in after],
+        [found for key, found in after.items() if key in before],
     )
 
 
-def _key(result: Result) -> tuple[str, str]:
-    return result.rule.id, result.resource.urn
+def _key(result: Result, finding: Finding) -> tuple[str, ...]:
+    return result.rule.id, result.resource.urn, finding.verdict, finding.urn, finding.place, finding.message

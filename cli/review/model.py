@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from trainyard.local.changes import Change, Operation
-from trainyard.local.review import Comparison, Side, classified
-from trainyard.policies.rule import Result, Severity, Verdict
+from trainyard.local.review import Comparison, Found, Side, classified
+from trainyard.policies.rule import Severity, Verdict
 
 
 class Standing(StrEnum):
@@ -153,8 +153,7 @@ def consequence_of(change: Change) -> Consequence | None:
     if change.operation not in (Operation.REPLACE, Operation.DELETE):
         return None
     known = _consequences().get(change.type)
-    nobody = "not written down yet for this kind: look it up before you approve"
-    return known or Consequence(nobody, nobody)
+    return known or Consequence("not known of this kind", "not known of this kind: look it up before you approve")
 
 
 @cache
@@ -163,26 +162,25 @@ def _consequences() -> Mapping[str, Consequence]:
     return {kind: Consequence(**one) for kind, one in raw.items()}
 
 
-def _findings(results: list[Result], standing: Standing) -> Iterator[Finding]:
-    for result in results:
+def _findings(found: list[Found], standing: Standing) -> Iterator[Finding]:
+    for result, finding in found:
         rule, resource = result.rule, result.resource
-        for found in result.findings:
-            yield Finding(
-                standing,
-                rule.id,
-                rule.title,
-                rule.severity,
-                found.verdict,
-                "advisory" if rule.advice else "mandatory",
-                resource.urn,
-                resource.type,
-                resource.name,
-                found.place,
-                found.message,
-                rule.why,
-                rule.remedy,
-                rule.controls,
-            )
+        yield Finding(
+            standing,
+            rule.id,
+            rule.title,
+            rule.severity,
+            finding.verdict,
+            "advisory" if rule.advice else "mandatory",
+            resource.urn,
+            resource.type,
+            resource.name,
+            finding.place,
+            finding.message,
+            rule.why,
+            rule.remedy,
+            rule.controls,
+        )
 
 
 _GRAVEST_FIRST = list(reversed(Severity))
