@@ -44,7 +44,7 @@ class Entry:
             return _ALL_PORTS
         if protocol not in _WITH_PORTS:
             return range(0)
-        first, last = _port(self.first), _port(self.last)
+        first, last = number(self.first), number(self.last)
         if first is None or first < 0:
             return _ALL_PORTS
         return range(first, (first if last is None else last) + 1)
@@ -90,8 +90,3 @@ def _blocks(rule: Value) -> list[Value]:
 
 def _entry(rule: Value, blocks: list[Value], protocol: str) -> Entry:
     return Entry(blocks, rule[protocol], rule["fromPort"], rule["toPort"], rule["description"], rule)
-
-
-def _port(value: Value) -> int | None:
-    raw = value.raw
-    return int(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else number(value)

@@ -32,11 +32,6 @@ def is_public(subnet: Resource, graph: Graph) -> bool | None:
     return any_of([*verdicts, *(None for _ in found.possible)])
 
 
-def of_vpc(vpc: Resource, graph: Graph) -> list[Resource]:
-    """The subnets that surely lie in a VPC."""
-    return graph.attached(vpc, SUBNETS, "vpcId").certain
-
-
 def named(listed: Value, holder: Resource, graph: Graph) -> list[Resource] | None:
     """The subnets that a list names, the ones it may be computed from where it is not known yet; None where that
     cannot be told, since one of them is no part of this stack."""
