@@ -57,11 +57,18 @@ def versioning(bucket: Resource, graph: Graph) -> Iterator[Finding]:
     yield from each([part["versioningConfiguration"]["status"] for part in found.certain], check)
     if found.certain:
         return
-    inline = given(bucket, "versioning")
-    if inline is None:
+    inline = _inline(bucket, "versioning")
+    if not inline:
         yield missing("versioning", found.possible, "bucket")
-    elif not inline["enabled"].flag():
-        yield violation("versioning is off", inline)
+    for part in inline:
+        if not part["enabled"].flag():
+            yield violation("versioning is off", part)
+
+
+def _inline(bucket: Resource, name: str) -> list[Value]:
+    """A setting inside the bucket: an object, or in the deprecated kind of bucket a list of one under a plural name."""
+    one, several = given(bucket, name), given(bucket, f"{name}s")
+    return [one] if one else several.items() if several else []
 
 
 @stack_rule(
@@ -91,8 +98,7 @@ def access_logs(bucket: Resource, graph: Graph) -> Iterator[Finding]:
             yield violation(
                 "the bucket logs into itself: each delivery is one more request to log", part["targetBucket"]
             )
-    inline = given(bucket, "logging")
-    if found.certain or (inline and inline["targetBucket"].present):
+    if found.certain or any(part["targetBucket"].present for part in _inline(bucket, "logging")):
         return
     receives = graph.attached(bucket, _LOGGING, "targetBucket")
     if receives.certain:
