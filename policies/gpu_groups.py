@@ -26,7 +26,9 @@ def has_gpus(group: Resource, graph: Graph) -> bool | None:
     if isinstance(image, str) and any(mark in image for mark in ("NVIDIA", "GPU", "NEURON")):
         return True
     # Without a type anywhere EKS takes one without GPUs; an image of its own is for such types, too.
-    return False if types == [] or image not in (None, UNKNOWN, "CUSTOM") else None
+    if image is UNKNOWN:
+        return None
+    return False if types == [] or image not in (None, "CUSTOM") else None
 
 
 def _types(group: Resource, graph: Graph) -> list[str] | None:
