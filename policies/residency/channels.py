@@ -135,7 +135,7 @@ def _sources(source: str, reader: Reader, at: Value) -> tuple[Resource, ...]:
     if ":" in source:
         return tuple(reader.graph.of({source})) or (reader.carrier,)
     named = at if source == "@" else reader.carrier[source]
-    found = reader.resource(_first_part(named)) if source else None
+    found = (reader.resource(named) or reader.resource(_first_part(named))) if source else None
     return (reader.carrier,) if found is None else (found,)
 
 

@@ -12,7 +12,8 @@ from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.residency.channels import types_of
 from trainyard.policies.residency.flows import holds_data, reach
 from trainyard.policies.residency.judging import judge_ways, rule_on, strictest_first, unverified_because
-from trainyard.policies.residency.places import Place, classes_of, place_of
+from trainyard.policies.residency.openings import POLICY_HOLDERS, opened_to
+from trainyard.policies.residency.places import Place, Reader, classes_of, place_of
 from trainyard.policies.rule import Finding, Severity, Verdict, stack_rule, unverified, violation
 
 CONTROLS = {
@@ -181,6 +182,38 @@ aws.s3.BucketAccelerateConfiguration("transfer", bucket=datasets.id, status="Sus
 )
 def edge(resource: Resource, graph: Graph) -> Iterator[Finding]:
     yield from judge_ways(resource, graph, "edge")
+
+
+@stack_rule(
+    "transfer-share",
+    title="What is shared with another account, or opened to a network, stays in its jurisdiction",
+    severity=Severity.HIGH,
+    applies=types_of("share") | POLICY_HOLDERS,
+    controls=CONTROLS,
+    why="Another account keeps what it read where it likes. A policy that names a region or network abroad says where.",
+    remedy="""
+# policies/jurisdictions.yaml: what is known of the account that it is shared with
+accounts: {"111122223333": AE}
+# and in a bucket's policy, the networks and regions of this program only:
+"Condition": {"StringEquals": {"aws:SourceVpc": network.vpc_id}}
+""",
+)
+def share(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from judge_ways(resource, graph, "share")
+    if resource.type in POLICY_HOLDERS:
+        for at, place in opened_to(resource, graph):
+            for data_class in strictest_first(_classes_behind(resource, graph)):
+                ruling = rule_on(resource.environment, data_class, place)
+                text = f"this policy opens {data_class or 'unclassed'} data to {place.name}: {ruling.reason}"
+                if ruling.verdict is not Verdict.PASSED:
+                    yield violation(text, at) if ruling.verdict is Verdict.VIOLATION else unverified(text, at)
+                    break
+
+
+def _classes_behind(holder: Resource, graph: Graph) -> frozenset[str]:
+    """The classes of the bucket or access point that a policy is for; of the whole stack where it can't be told."""
+    behind = Reader(holder, graph).resource(holder["bucket"])
+    return classes_of(behind or holder, graph)
 
 
 @stack_rule(
