@@ -12,6 +12,8 @@ from trainyard.policies.subnets import is_public, named
 from trainyard.policies.values import UNKNOWN, Value, shown
 
 _ATTACHMENTS = frozenset({"aws:iam/rolePolicyAttachment:RolePolicyAttachment"})
+_ENTRIES = frozenset({"aws:eks/accessEntry:AccessEntry"})
+_NODE_ENTRIES = ("EC2", "EC2_LINUX", "EC2_WINDOWS", "HYBRID_LINUX")
 _POLICIES = frozenset({"aws:iam/policy:Policy"})
 _INLINE_POLICIES = frozenset({"aws:iam/rolePolicy:RolePolicy"})
 
@@ -119,12 +121,25 @@ aws.eks.PodIdentityAssociation(name, cluster_name=cluster.name, namespace="train
 """,
 )
 def node_role_minimal(role: Resource, graph: Graph) -> Iterator[Finding]:
-    used = graph.attached(role, NODE_GROUPS, "nodeRoleArn")
+    groups = graph.attached(role, NODE_GROUPS, "nodeRoleArn")
+    entries = graph.attached(role, _ENTRIES, "principalArn")
+    users = [*groups.certain, *(one for one in entries.certain if _for_nodes(one))]
+    doubtful = [*groups.possible, *(one for one in entries.possible if _for_nodes(one))]
+    if not users and not doubtful:
+        return
     extras = [*_own_policies(role, graph), *_attached_policies(role, graph)]
-    if used.certain:
+    if users:
         yield from extras
-    elif used.possible and extras:
-        yield unverified(f"it has more than a node needs; whether {used.possible[0].name} uses it is not known yet")
+    elif extras:
+        yield unverified(f"it has more than a node needs; whether {doubtful[0].name} uses it is not known yet")
+
+
+def _for_nodes(entry: Resource) -> bool:
+    """Whether an access entry lets nodes in that are in no managed group: self-managed ones, Karpenter's, hybrid."""
+    kind = entry["type"]
+    if kind.raw is UNKNOWN and "type" not in entry.property_dependencies:
+        return False  # nobody set it: it is a person's or a program's
+    return (kind.text() or "STANDARD") in _NODE_ENTRIES
 
 
 def _own_policies(role: Resource, graph: Graph) -> Iterator[Finding]:
