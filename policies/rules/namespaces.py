@@ -30,7 +30,9 @@ _TEAM_LABELS = ("trainyard.dev/team", "kueue.x-k8s.io/managed-namespace")
 _BINDINGS = frozenset({"kubernetes:rbac.authorization.k8s.io/v1:RoleBinding"})
 _QUOTAS = frozenset({"kubernetes:core/v1:ResourceQuota"})
 _LIMITS = frozenset({"kubernetes:core/v1:LimitRange"})
-_QUEUES = tuple(f"kubernetes:kueue.x-k8s.io/{version}:LocalQueue" for version in ("v1alpha1", "v1beta1", "v1beta2"))
+LOCAL_QUEUES = tuple(
+    f"kubernetes:kueue.x-k8s.io/{version}:LocalQueue" for version in ("v1alpha1", "v1beta1", "v1beta2")
+)
 
 # What a quota has to bound before it bounds what a team costs or takes from others.
 _COMPUTE = re.compile(r"((requests|limits)\.)?(cpu|memory)|requests\.[a-z0-9.-]+/gpu")
@@ -72,7 +74,7 @@ def submitted_to(namespace: Resource, graph: Graph) -> bool | None:
         return True
     signs = [
         *((one, _binds_people(one)) for one in graph.of(_BINDINGS)),
-        *((one, True) for one in graph.of(_QUEUES)),
+        *((one, True) for one in graph.of(LOCAL_QUEUES)),
         *((one, True) for one in graph.of(CONFIG_MAPS) if one["metadata"]["labels"][JOB_TEMPLATE_LABEL].present),
     ]
     inside = [(lies_in(one, namespace), sign) for one, sign in signs if sign is not False]
