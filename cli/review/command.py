@@ -26,6 +26,7 @@ WORKING_TREE = "working tree"
 class Format(StrEnum):
     TEXT = "text"
     MARKDOWN = "markdown"
+    HTML = "html"
     SARIF = "sarif"
     JUNIT = "junit"
     JSON = "json"
@@ -34,6 +35,7 @@ class Format(StrEnum):
 FILES = {
     Format.TEXT: "review.txt",
     Format.MARKDOWN: "review.md",
+    Format.HTML: "review.html",
     Format.SARIF: "review.sarif",
     Format.JUNIT: "review.xml",
     Format.JSON: "review.json",
@@ -137,10 +139,12 @@ def _each(
 
 
 def _rendered(found: Review, format_: Format) -> str:
-    from trainyard.cli.review import junit, markdown, sarif, text
+    from trainyard.cli.review import junit, markdown, page, sarif, text
 
     if format_ is Format.MARKDOWN:
         return markdown.render(found)
+    if format_ is Format.HTML:
+        return page.render(found)
     if format_ is Format.SARIF:
         return json.dumps(sarif.render(found), indent=2) + "\n"
     if format_ is Format.JUNIT:

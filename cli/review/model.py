@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from trainyard.cli.review import picture
 from trainyard.local.changes import Change, Operation
 from trainyard.local.review import Comparison, Found, Side, classified
 from trainyard.policies.rule import Severity, Verdict
@@ -77,6 +78,8 @@ class Environment:
     resources_before: int = 0
     resources_after: int = 0
     apply_error: str = ""
+    picture: str = ""
+    """SVG of the later side, with what changes marked on it."""
     failure: str = ""
     bad_settings: bool = False
 
@@ -125,7 +128,8 @@ class Review:
             "head": self.head,
             "exit_status": self.exit_status,
             "environments": [
-                {**asdict(one), "counts": one.counts(), "exit_status": one.exit_status} for one in self.environments
+                {**asdict(replace(one, picture="")), "counts": one.counts(), "exit_status": one.exit_status}
+                for one in self.environments
             ],
         }
 
@@ -145,6 +149,9 @@ def environment_of(comparison: Comparison) -> Environment:
         _count(comparison.base),
         _count(comparison.head),
         comparison.error,
+        picture.draw(comparison.base.export, comparison.head.export, comparison.changes)
+        if comparison.head.export
+        else "",
     )
 
 

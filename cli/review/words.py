@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 from trainyard.cli.review.model import Environment, Finding, Review, Standing
+from trainyard.cli.review.picture import SIGNS
 from trainyard.local.changes import Change, Operation, PropertyChange
 from trainyard.policies.rule import Verdict
 
 LONGEST_VALUE = 120
-SIGNS = {Operation.CREATE: "+", Operation.UPDATE: "~", Operation.REPLACE: "±", Operation.DELETE: "-"}
 _DONE = {
     Operation.CREATE: "created",
     Operation.UPDATE: "changed",
