@@ -26,9 +26,11 @@ _GETTER = re.compile(r'^    @pulumi\.getter(?:\(name="(\w+)"\))?\n(?:    @.*\n)*
 @cache
 def _properties() -> dict[str, frozenset[str]]:
     """The properties of every resource type, read from the SDK's sources: importing them all takes 450 MB."""
-    (root,) = find_spec("pulumi_aws").submodule_search_locations
+    package = find_spec("pulumi_aws")
+    assert package
+    assert package.submodule_search_locations
     found = {}
-    for source in Path(root).glob("**/*.py"):
+    for source in Path(package.submodule_search_locations[0]).glob("**/*.py"):
         text = source.read_text(encoding="utf-8")
         if token := re.search(r"\.__init__\(\s*'(aws:[^']+)',\s*resource_name,", text):
             found[token[1]] = frozenset(named or plain for named, plain in _GETTER.findall(text))
