@@ -34,10 +34,22 @@ class Step:
 
 @dataclass(frozen=True)
 class Reach:
-    """A place that data of a resource can get to, and the shortest way there."""
+    """A place that data of a resource can get to: the last step of the shortest way there, and what came before it."""
 
-    place: Place
-    path: tuple[Step, ...]
+    step: Step
+    before: Reach | None = None
+
+    @property
+    def place(self) -> Place:
+        return self.step.landing.place
+
+    @property
+    def path(self) -> tuple[Step, ...]:
+        steps, one = [self.step], self.before
+        while one is not None:
+            steps.append(one.step)
+            one = one.before
+        return tuple(reversed(steps))
 
     def explained(self, start: Resource) -> str:
         return " → ".join((start.name, *(str(step) for step in self.path)))
@@ -66,18 +78,19 @@ def reach(start: Resource, graph: Graph) -> Iterator[Reach]:
     """Every place that data of a resource can get to, nearest first, each resource and each place once."""
     steps = steps_of(graph)
     seen_resources, seen_places = {start.urn}, set()
-    waiting: deque[tuple[str, tuple[Step, ...]]] = deque([(start.urn, ())])
+    waiting: deque[tuple[str, Reach | None]] = deque([(start.urn, None)])
     while waiting:
-        urn, path = waiting.popleft()
+        urn, before = waiting.popleft()
         for step in steps.get(urn, ()):
             target, place = step.landing.target, step.landing.place
             key = (target.urn if target else "", place.name, place.region)
+            found = Reach(step, before)
             if key not in seen_places:
                 seen_places.add(key)
-                yield Reach(place, (*path, step))
+                yield found
             if target is not None and target.urn not in seen_resources:
                 seen_resources.add(target.urn)
-                waiting.append((target.urn, (*path, step)))
+                waiting.append((target.urn, found))
 
 
 @dataclass(frozen=True)

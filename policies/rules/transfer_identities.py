@@ -230,5 +230,8 @@ def _bounded(action: str, statements: list[Statement], carrier: Resource, graph:
 def _role_of(carrier: Resource, graph: Graph) -> Resource | None:
     if carrier.type == _ROLE:
         return carrier
-    roles = [one for one in graph.of({_ROLE}) if graph.refers(carrier, "role", one)]
+    name = carrier.props.get("role")
+    if isinstance(name, str):
+        return atlas_of(graph).find(name, lambda one: one.type == _ROLE)
+    roles = [one for one in graph.origins(carrier, "role") if one.type == _ROLE]
     return roles[0] if len(roles) == 1 else None

@@ -9,7 +9,7 @@ from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.pod_templates import Pod, each_pod, has_pods, is_placeholder, over_containers
 from trainyard.policies.residency.judging import rule_on, strictest_first, unverified_because
 from trainyard.policies.residency.jurisdictions import jurisdictions
-from trainyard.policies.residency.places import Place, atlas_of, host_place, walk
+from trainyard.policies.residency.places import Place, atlas_of, host_place, place_of, walk
 from trainyard.policies.rule import Finding, Severity, Verdict, each, stack_rule, unverified, violation
 from trainyard.policies.rules.transfers import CONTROLS
 from trainyard.policies.values import Value, shown
@@ -36,6 +36,7 @@ _WAYS_OUT = frozenset(
         "aws:ec2/vpnGateway:VpnGateway",
     }
 )
+_REPOSITORY = "aws:ecr/repository:Repository"
 _VPC = frozenset({"aws:ec2/vpc:Vpc"})
 
 
@@ -54,6 +55,10 @@ _VPC = frozenset({"aws:ec2/vpc:Vpc"})
 )
 def image_source(resource: Resource, graph: Graph) -> Iterator[Finding]:
     def check(source: Value) -> Iterator[Finding]:
+        if not source.known and (repositories := _repositories(source, resource, graph)):
+            for one in repositories:
+                yield from _judge(f"an image of {one.name} comes", place_of(one), source, resource, graph)
+            return
         text = source.text() or ""
         host = _registry(text, resource.type)
         if host:
@@ -64,6 +69,14 @@ def image_source(resource: Resource, graph: Graph) -> Iterator[Finding]:
         yield from each(walk(resource[first], tuple(rest)), check)
     if has_pods(resource.type):
         yield from each_pod(resource, lambda pod: _images(pod, check))
+
+
+def _repositories(image: Value, resource: Resource, graph: Graph) -> list[Resource]:
+    """The repositories of this stack that an unknown image may be of; none where it may come from another stack."""
+    origins = graph.origins(resource, str(image.path[0]))
+    if any(one.type == "pulumi:pulumi:StackReference" for one in origins):
+        return []
+    return [one for one in origins if one.type == _REPOSITORY]
 
 
 def _images(pod: Pod, check: Callable[[Value], Iterator[Finding]]) -> Iterator[Finding]:

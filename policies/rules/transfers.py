@@ -229,16 +229,18 @@ aws.s3.Bucket("logs", tags={"data-class": "personal"})   # as strict as what flo
 """,
 )
 def transitive(resource: Resource, graph: Graph) -> Iterator[Finding]:
-    ways = [one for one in reach(resource, graph) if len(one.path) > 1]
+    ways = [one for one in reach(resource, graph) if one.before is not None]
     if not ways:
         return
     for data_class in strictest_first(classes_of(resource, graph)):
         for one in ways:
             ruling = rule_on(resource.environment, data_class, one.place)
+            if ruling.verdict is Verdict.PASSED:
+                continue
             text = f"{data_class or 'its'} data can get to {one.place.name}: {one.explained(resource)}. {ruling.reason}"
             if ruling.verdict is Verdict.VIOLATION:
                 yield violation(text)
-            elif ruling.verdict is Verdict.UNVERIFIED and not _reported(one.path[-1].way.sources, one.place, graph):
+            elif not _reported(one.step.way.sources, one.place, graph):
                 yield unverified(text)
 
 
