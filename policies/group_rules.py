@@ -47,7 +47,7 @@ class Entry:
         first, last = number(self.first), number(self.last)
         if first is None or first < 0:
             return _ALL_PORTS
-        return range(first, (first if last is None else last) + 1)
+        return range(first, min(first if last is None else last, 65535) + 1)
 
 
 def entries(resource: Resource, direction: str, *, outputs: bool = False) -> Iterator[Entry]:

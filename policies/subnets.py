@@ -40,7 +40,9 @@ def named(listed: Value, holder: Resource, graph: Graph) -> list[Resource] | Non
         return origins or None
     found: dict[str, Resource] = {}
     for one in [listed] if isinstance(listed.raw, str) else listed.items():
-        matches = origins if one.raw is UNKNOWN else [subnet for subnet in graph.of(SUBNETS) if one.raw in _ids(subnet)]
+        matches = (
+            origins if one.raw is UNKNOWN else [subnet for subnet in graph.of(SUBNETS) if one.text() in _ids(subnet)]
+        )
         if not matches:
             return None
         found.update((match.urn, match) for match in matches)
@@ -49,7 +51,7 @@ def named(listed: Value, holder: Resource, graph: Graph) -> list[Resource] | Non
 
 def _ids(subnet: Resource) -> set[str]:
     arn = subnet.props.get("arn")
-    found = {subnet.props.get("id"), arn.rpartition("/")[2] if isinstance(arn, str) else None}
+    found = [subnet.props.get("id"), arn.rpartition("/")[2] if isinstance(arn, str) else None]
     return {text for text in found if isinstance(text, str) and text}
 
 

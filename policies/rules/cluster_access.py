@@ -104,7 +104,7 @@ def _old_map(text: Value) -> Iterator[Finding]:
     """One of the lists in the aws-auth ConfigMap, which a cluster with authentication mode API does not read."""
     try:
         listed: Any = yaml.safe_load(text.text() or "")
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UnverifiedError(text, "this is not a list in YAML") from None
     for row in listed if isinstance(listed, list) else ():
         if not isinstance(row, dict):

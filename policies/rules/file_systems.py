@@ -176,4 +176,4 @@ def _exports(link: Resource) -> bool | None:
     if events.raw is UNKNOWN:
         return None
     found = [one.raw for one in events.items()]
-    return None if UNKNOWN in found else {"NEW", "CHANGED"} <= set(found)
+    return None if UNKNOWN in found else all(kind in found for kind in ("NEW", "CHANGED"))

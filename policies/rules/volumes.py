@@ -56,11 +56,14 @@ def _set(holder: Resource, name: str) -> Value:
 def _seen(instance: Resource, graph: Graph) -> bool:
     """Whether the instance's launch template is judged in this stack."""
     held = instance["launchTemplate"]
-    names = {held[key].raw for key in ("id", "name")} - {None, UNKNOWN} if held.known else set()
+    names = [held[key].raw for key in ("id", "name") if held[key].present] if held.known else []
     for template in graph.of(LAUNCH_TEMPLATES):
         arn = template.props.get("arn")
-        known = {template.props.get("id"), template.props.get("name"), str(arn).rpartition("/")[2] if arn else None}
-        if names & (known - {None}) or template in graph.origins(instance, "launchTemplate"):
+        known = [template.props.get("id"), template.props.get("name")]
+        known += [arn.rpartition("/")[2]] if isinstance(arn, str) else []
+        if any(name in known for name in names if isinstance(name, str) and name):
+            return True
+        if template in graph.origins(instance, "launchTemplate"):
             return True
     return False
 
