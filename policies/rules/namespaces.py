@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from trainyard.policies.gpu_groups import has_gpus
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.pod_templates import (
     CONFIG_MAPS,
@@ -22,6 +23,7 @@ from trainyard.policies.pod_templates import (
     is_explained,
     written_namespace,
 )
+from trainyard.policies.preflight import NODE_GROUPS
 from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, Value, shown
 
@@ -35,6 +37,7 @@ LOCAL_QUEUES = tuple(
 )
 
 # What a quota has to bound before it bounds what a team costs or takes from others.
+_GPUS = re.compile(r"(requests\.)?[a-z0-9.-]+/gpu")
 _COMPUTE = re.compile(r"((requests|limits)\.)?(cpu|memory)|requests\.[a-z0-9.-]+/gpu")
 
 # Built-in kinds that lie in a namespace, apart from those that have pods.
@@ -157,6 +160,25 @@ def quota(namespace: Resource, graph: Graph) -> Iterator[Finding]:
 
 
 @stack_rule(
+    "namespace-gpu-quota",
+    title="Where there are nodes with GPUs, the quota of a namespace where people start pods counts them",
+    severity=Severity.MEDIUM,
+    applies=NAMESPACES,
+    controls={"Trivy": ("KSV-0040",), **_BOUNDS},
+    why="A quota of CPUs and memory is no bound: one pod with eight GPUs asks for little of either and buys a node.",
+    remedy="""
+kubernetes.core.v1.ResourceQuota(name, metadata={"namespace": team}, spec={"hard": {"requests.nvidia.com/gpu": "16"}})
+""",
+)
+def gpu_quota(namespace: Resource, graph: Graph) -> Iterator[Finding]:
+    gpus = [has_gpus(group, graph) for group in graph.of(NODE_GROUPS)]
+    if True in gpus:
+        yield from _has(namespace, graph, _QUOTAS, "quota that counts GPUs", _bounds_gpus)
+    elif None in gpus and any(_has(namespace, graph, _QUOTAS, "quota that counts GPUs", _bounds_gpus)):
+        yield unverified("no quota here counts GPUs, and whether any nodes have them is not known yet")
+
+
+@stack_rule(
     "namespace-limit-range",
     title="A namespace where people start pods has limits for a single pod",
     severity=Severity.LOW,
@@ -189,11 +211,19 @@ def _has(
 
 
 def _bounds_compute(quota_resource: Resource) -> bool:
-    """Whether a quota bounds compute for every pod. One with a scope counts some pods only."""
+    """Whether a quota bounds compute for every pod."""
+    return any(_COMPUTE.fullmatch(name) for name in _counted(quota_resource))
+
+
+def _bounds_gpus(quota_resource: Resource) -> bool:
+    return any(_GPUS.fullmatch(name) for name in _counted(quota_resource))
+
+
+def _counted(quota_resource: Resource) -> list[str]:
+    """What a quota counts of every pod. One with a scope counts some pods only."""
     spec = quota_resource["spec"]
-    if spec["scopes"].items() or spec["scopeSelector"].present:
-        return False
-    return any(_COMPUTE.fullmatch(name) for name in spec["hard"].fields())
+    scoped = spec["scopes"].items() or spec["scopeSelector"].present
+    return [] if scoped else list(spec["hard"].fields())
 
 
 def _bounds_pods(limits: Resource) -> bool:

@@ -11,6 +11,15 @@ from trainyard.policies.rules.namespaces import lies_in, submitted_to
 from trainyard.policies.values import Value
 
 _POLICIES = frozenset({"kubernetes:networking.k8s.io/v1:NetworkPolicy"})
+_SERVICES = frozenset({"kubernetes:core/v1:Service", "kubernetes:core/v1:ServicePatch"})
+_INGRESSES = frozenset({"kubernetes:networking.k8s.io/v1:Ingress", "kubernetes:networking.k8s.io/v1:IngressPatch"})
+
+# By which annotation each of AWS's controllers is told where a load balancer stands, and what keeps it inside.
+_INSIDE = {
+    "service.beta.kubernetes.io/aws-load-balancer-scheme": ("internal",),
+    "service.beta.kubernetes.io/aws-load-balancer-internal": ("true", "0.0.0.0/0"),
+    "alb.ingress.kubernetes.io/scheme": ("internal",),
+}
 _EVERYWHERE = ("0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1")
 
 _NETWORK = {"NIST 800-53": ("SC-7", "AC-4"), "ISO 27001": ("A.8.20", "A.8.22")}
@@ -93,3 +102,34 @@ def _peer(peer: Value, outward: bool, narrowed: bool) -> Iterator[Finding]:
 def _all(selector: Value) -> bool:
     """Whether a selector selects all; an absent one selects nothing."""
     return selector.present and not selector["matchLabels"].fields() and not selector["matchExpressions"].items()
+
+
+@resource_rule(
+    "service-not-public",
+    title="No Service and no Ingress opens the cluster to the internet",
+    severity=Severity.HIGH,
+    applies=_SERVICES | _INGRESSES,
+    controls=_NETWORK,
+    why=(
+        "A Service of the type LoadBalancer is an address on the internet unless told otherwise, in no security group "
+        "of the program's, and a node port is open on every node. A cluster for training serves nobody outside."
+    ),
+    remedy="""
+spec={"type": "ClusterIP"}                      # or a LoadBalancer that stays inside:
+metadata={"annotations": {"service.beta.kubernetes.io/aws-load-balancer-scheme": "internal"}}
+""",
+)
+def service_not_public(resource: Resource) -> Iterator[Finding]:
+    annotations, spec = resource["metadata"]["annotations"], resource["spec"]
+    inside = any((annotations[name].text() or "").lower() in allowed for name, allowed in _INSIDE.items())
+    if resource.type in _INGRESSES:
+        if (annotations["alb.ingress.kubernetes.io/scheme"].text() or "internal") != "internal":
+            yield violation("the load balancer of this Ingress stands on the internet", annotations)
+        return
+    kind = spec["type"].text()
+    if kind == "LoadBalancer" and not inside:
+        yield violation("the load balancer of this Service stands on the internet unless its annotations say not", spec)
+    elif kind == "NodePort":
+        yield violation("a port is opened on every node, past its pods' NetworkPolicies", spec["type"])
+    if spec["externalIPs"].items():
+        yield violation("whoever names an external address takes its traffic in the whole cluster", spec["externalIPs"])

@@ -189,6 +189,33 @@ def _default_subject(subject: Value) -> Iterator[Finding]:
 
 
 @stack_rule(
+    "secret-not-in-program",
+    title="A Secret of Kubernetes is filled from a store of secrets, not by the program",
+    severity=Severity.LOW,
+    applies={"kubernetes:core/v1:Secret", "kubernetes:core/v1:SecretPatch"},
+    controls={"CIS EKS": ("4.4.2",), "NIST 800-53": ("IA-5", "SC-28"), "ISO 27001": ("A.5.17", "A.8.24")},
+    why=(
+        "What the program holds is in its state and its previews as well, and is changed by a deployment only. A value "
+        "made by another resource, and one that the stack's configuration encrypts, may be right all the same."
+    ),
+    remedy="""
+# AWS Secrets Manager and its provider for the Secrets Store CSI driver: a SecretProviderClass, mounted by the pod
+""",
+    advice=True,
+)
+def secret_not_in_program(secret: Resource, _: Graph) -> Iterator[Finding]:
+    for name in ("data", "stringData"):
+        held = secret[name]
+        # What another resource of the program made is nobody's text.
+        if secret.property_dependencies.get(name):
+            continue
+        if not held.known:
+            yield unverified("where this comes from is not known yet", held)
+        elif held.fields():
+            yield violation(f"the program writes {shown(', '.join(held.fields()))} itself", held)
+
+
+@stack_rule(
     "pods-in-sight",
     title="The pods of a Helm chart are resources of the program, so that rules see them",
     severity=Severity.LOW,

@@ -233,7 +233,7 @@ def _is_memory(volume: Value) -> bool:
     severity=Severity.MEDIUM,
     applies=has_pods,
     controls=_AVAILABLE,
-    why="A job without the label goes past the queue, onto nodes that others wait for, and counts for no quota of Kueue.",
+    why="A job without the label goes past the queue, onto nodes that others wait for; no quota of Kueue counts it.",
     remedy="""
 metadata={"namespace": team, "labels": {"kueue.x-k8s.io/queue-name": "training"}}
 """,
