@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,10 @@ def account_of(principal: str) -> str | None:
     return parts[4] if parts[0] == "arn" and len(parts) == 6 and _ACCOUNT.fullmatch(parts[4]) else None
 
 
+@lru_cache(maxsize=2)
 def own_accounts(graph: Graph) -> frozenset[str]:
     """The accounts that the stack works in, as far as that is known: by what it made, or by what its providers allow.
-    None before the first resource of a new stack exists."""
+    None before the first resource of a new stack exists. Found once for a graph: every holder of a policy asks."""
     found = {account_of(arn) for one in graph.of(_MADE_HERE) if isinstance(arn := one.props.get("arn"), str)}
     found |= set(_allowed_by(graph.of({_PROVIDER})))
     return frozenset(account for account in found if account)

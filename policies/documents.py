@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
-from trainyard.policies.values import UnverifiedError, Value
+from trainyard.policies.values import NotKnownYetError, UnverifiedError, Value
 
 ANYONE = "*"
 
@@ -87,6 +87,8 @@ def statements(document: Value) -> list[Statement]:
             raise UnverifiedError(document, "this is not a policy document: it is not JSON") from None
     if not isinstance(raw, dict):
         raise UnverifiedError(document, "this is not a policy document: it is not a JSON object")
+    if (unknown := next((leaf for leaf in document.leaves() if not leaf.known), None)) is not None:
+        raise NotKnownYetError(unknown)
     found = raw.get("Statement")
     if found is None:
         raise UnverifiedError(document, 'this is not a policy document: it has no "Statement"')

@@ -73,6 +73,15 @@ def read(document: Value) -> Grants:
     return Grants(tuple(by_name), tuple(denied))
 
 
+def together(parts: Iterable[Grants]) -> Grants:
+    """What several policies of one identity allow: all that any of them allows, less what any denies."""
+    found = list(parts)
+    return Grants(
+        tuple(statement for part in found for statement in part.allowed),
+        tuple(statement for part in found for statement in part.denied),
+    )
+
+
 def inverted(statement: Statement) -> bool:
     """Whether it says what is left out instead of what is meant."""
     return bool(statement.not_actions or statement.not_resources)

@@ -93,11 +93,12 @@ aws.s3.BucketLogging(f"{name}-logging", bucket=bucket.id, target_bucket=logs.id,
 )
 def access_logs(bucket: Resource, graph: Graph) -> Iterator[Finding]:
     found = graph.attached(bucket, _LOGGING, "bucket")
-    for part in found.certain:
-        if graph.refers(part, "targetBucket", bucket):
-            yield violation(
-                "the bucket logs into itself: each delivery is one more request to log", part["targetBucket"]
-            )
+    for part in (*found.certain, *found.possible):
+        into_itself = graph.refers(part, "targetBucket", bucket)
+        if into_itself and part in found.certain:
+            yield violation("the bucket logs into itself: each delivery is one more request", part["targetBucket"])
+        elif into_itself or (into_itself is None and part in found.certain):
+            yield unverified(f"whether {part.name} makes the bucket log into itself is not known yet")
     if found.certain or any(part["targetBucket"].present for part in _inline(bucket, "logging")):
         return
     receives = graph.attached(bucket, _LOGGING, "targetBucket")

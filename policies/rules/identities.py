@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from trainyard.policies import documents, grants
 from trainyard.policies.documents import Statement
 from trainyard.policies.grants import CARRIERS, Grants
-from trainyard.policies.graph import Resource
+from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.iam_paths import Way, escalations, exfiltrations
-from trainyard.policies.rule import Finding, Severity, each, resource_rule, violation
+from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import Value, shown
 
 # What attaches managed policies, and the property that names them: one ARN, or a list.
@@ -218,6 +218,52 @@ def _bounded(way: Way, statement: Statement) -> bool:
         return True
     services = documents.pinned(statement, "iam:passedtoservice")
     return bool(way.passes and services) and not any(documents.covers(pattern, way.passes) for pattern in services)
+
+
+@stack_rule(
+    "iam-no-joint-escalation",
+    title="No two policies of a role together let it take more permissions",
+    severity=Severity.CRITICAL,
+    applies=frozenset({"aws:iam/role:Role"}),
+    controls={"Checkov": ("CKV_AWS_286",), **_LEAST},
+    why=(
+        "One policy passes roles, another starts functions: each was reviewed alone and is harmless. "
+        "AWS adds up what a role has."
+    ),
+    remedy="""
+{"Effect": "Allow", "Action": "iam:PassRole", "Resource": function_role_arn,
+ "Condition": {"StringEquals": {"iam:PassedToService": "lambda.amazonaws.com"}}}
+""",
+)
+def no_joint_escalation(role: Resource, graph: Graph) -> Iterator[Finding]:
+    certain, possible = _documents_by_reference(role, graph)
+    parts = [grants.read(document) for document in certain]
+    more = [grants.read(document) for document in possible]
+    if told := _joint_ways(parts):
+        yield violation(f"its {len(parts)} policies together allow on every resource: {told}")
+    elif told := _joint_ways([*parts, *more]):
+        yield unverified(f"whether its policies together allow {told} depends on references that are not known yet")
+
+
+def _joint_ways(parts: list[Grants]) -> str:
+    """The ways that are open to all policies together and to none alone."""
+    joined = grants.together(parts)
+    ways = [way for way in escalations() if len(way.grants) > 1 and _is_open(way, joined)]
+    joint = [way for way in ways if not any(_is_open(way, part) for part in parts)]
+    return "; ".join(f"{' with '.join(way.grants)} ({way.how})" for way in joint[:3])
+
+
+def _documents_by_reference(role: Resource, graph: Graph) -> tuple[list[Value], list[Value]]:
+    """The policies in the role, those written for it and those of the stack that are attached to it: surely, or
+    perhaps."""
+    certain, possible = grants.documents_of(role), list[Value]()
+    for sure, part in graph.referring(role, {"aws:iam/rolePolicy:RolePolicy"}, "role"):
+        (certain if sure else possible).append(part["policy"])
+    for sure, link in graph.referring(role, {"aws:iam/rolePolicyAttachment:RolePolicyAttachment"}, "role"):
+        for policy in graph.of({"aws:iam/policy:Policy"}):
+            if (meant := graph.refers(link, "policyArn", policy)) is not False:
+                (certain if sure and meant else possible).append(policy["policy"])
+    return certain, possible
 
 
 @resource_rule(

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from trainyard.policies.aws import own_key
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.parts import given
-from trainyard.policies.rule import Finding, Severity, each, stack_rule, violation
-from trainyard.policies.values import Value
+from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, violation
 
 _TOPICS = frozenset({"aws:sns/topic:Topic"})
 _SECRETS = frozenset({"aws:secretsmanager/secret:Secret"})
@@ -37,7 +36,7 @@ def topic_key(topic: Resource, graph: Graph) -> Iterator[Finding]:
 
 @stack_rule(
     "secrets-own-key",
-    title="A secret is encrypted with a key of the team's own, its replicas as well",
+    title="A secret is encrypted with a key of the team's own",
     severity=Severity.MEDIUM,
     applies=_SECRETS | _PARAMETERS,
     controls={"Checkov": ("CKV_AWS_149", "CKV_AWS_337"), "Trivy": ("AWS-0098",), **_AT_REST},
@@ -54,12 +53,29 @@ def secret_key(secret: Resource, graph: Graph) -> Iterator[Finding]:
     if secret.type in _PARAMETERS:
         if secret["type"].text() == "SecureString":
             yield from _judge(secret, "keyId", graph)
-        return
-    yield from _judge(secret, "kmsKeyId", graph)
-    replicas: Value | None = given(secret, "replicas")
-    if replicas:
-        keys = [replica["kmsKeyId"] for replica in replicas.items()]
-        yield from each(keys, lambda key: own_key(key, secret, graph))
+    else:
+        yield from _judge(secret, "kmsKeyId", graph)
+
+
+@resource_rule(
+    "secrets-replica-own-key",
+    title="A secret's replicas are encrypted with keys of the team's own, each of its region",
+    severity=Severity.MEDIUM,
+    applies=_SECRETS,
+    controls={"Checkov": ("CKV_AWS_149",), **_AT_REST},
+    why=(
+        "A replica does not inherit the secret's key: where none is named AWS's key of that region is used, "
+        "and the same secret lies behind a weaker lock."
+    ),
+    remedy="""
+aws.secretsmanager.Secret(name, kms_key_id=key_arn,
+    replicas=[{"region": "us-west-2", "kms_key_id": key_arn_in_us_west_2}])
+""",
+)
+def replica_key(secret: Resource) -> Iterator[Finding]:
+    keys = [replica["kmsKeyId"] for replica in secret["replicas"].items()]
+    # Judged by the inputs alone: what the provider reports later says nothing of what was asked for.
+    yield from each(keys, lambda key: own_key(key, secret, Graph([secret])))
 
 
 def _judge(resource: Resource, name: str, graph: Graph) -> Iterator[Finding]:

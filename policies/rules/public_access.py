@@ -19,10 +19,19 @@ _BLOCKS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrict
 # Resources whose `policy` says who may use something from outside its account.
 _POLICY_HOLDERS = frozenset(
     {
+        "aws:backup/vaultPolicy:VaultPolicy",
+        "aws:cloudwatch/eventBusPolicy:EventBusPolicy",
+        "aws:dynamodb/resourcePolicy:ResourcePolicy",
+        "aws:ecr/registryPolicy:RegistryPolicy",
         "aws:ecr/repositoryPolicy:RepositoryPolicy",
+        "aws:kms/externalKey:ExternalKey",
         "aws:kms/key:Key",
         "aws:kms/keyPolicy:KeyPolicy",
+        "aws:kms/replicaKey:ReplicaKey",
+        "aws:s3/accessPoint:AccessPoint",
         "aws:s3/bucketPolicy:BucketPolicy",
+        "aws:s3control/accessPointPolicy:AccessPointPolicy",
+        "aws:secretsmanager/secret:Secret",
         "aws:secretsmanager/secretPolicy:SecretPolicy",
         "aws:sns/topic:Topic",
         "aws:sns/topicPolicy:TopicPolicy",
