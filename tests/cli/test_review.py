@@ -6,14 +6,16 @@ import io
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from trainyard.cli.review import junit, markdown, sarif, text
+from trainyard.cli.architecture import svg
+from trainyard.cli.review import junit, markdown, page, picture, sarif, text
 from trainyard.cli.review.model import Environment, Review, Standing, environment_of
-from trainyard.local.changes import Operation, PropertyChange, changes_in, steps_of
+from trainyard.local.changes import Change, Operation, PropertyChange, changes_in, steps_of
 from trainyard.local.review import Comparison, Side, classified
 from trainyard.policies.cases import cases_of
 from trainyard.policies.registry import RULES
@@ -175,6 +177,60 @@ def test_markdown_holds_its_form_whatever_is_in_it() -> None:
 
 def test_markdown_fits_into_a_comment() -> None:
     assert len(markdown.render(review(*[environment(head=TLS, error="x" * 30_000)] * 5))) <= 65_536
+
+
+class Parsed(HTMLParser):
+    """Of a page: the tags that stand open at its end, ids, and what is asked of a server."""
+
+    def __init__(self, written: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.asked: list[str] = []
+        self.kinds: set[str] = set()
+        self.feed(written)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+        given = dict(attrs)
+        self.ids += filter(None, [given.get("id")])
+        self.kinds |= set(filter(None, [given.get("data-kind")]))
+        self.asked += [value for name in ("src", "href") if (value := given.get(name)) and not value.startswith("#")]
+
+
+def test_page_needs_nothing_beside_it_and_escapes_what_it_shows() -> None:
+    nasty = replace(TLS[0], resource=replace(TLS[0].resource, name="<script>alert(1)</script>"))
+    drawn = '<svg aria-labelledby="title description"><title id="title"></title><desc id="description"></desc></svg>'
+    first = replace(environment(base=ROTATION, head=(nasty,)), picture=drawn)
+    written = page.render(review(first, replace(first, name="prod", apply_error="no <quota>")))
+    parsed = Parsed(written)
+
+    assert "<script>alert" not in written
+    assert "no &lt;quota&gt;" in written
+    assert parsed.asked == []
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert {"new", "fixed", "create", "replace", "delete"} <= parsed.kinds
+    assert 'aria-labelledby="prod-title prod-description"' in written
+
+
+def test_picture_marks_what_changes_and_counts_what_goes() -> None:
+    def raw(name: str, type_: str, parent: str = "") -> dict[str, Any]:
+        return {"urn": f"urn:pulumi:dev::p::{type_}::{name}", "type": type_, "custom": ":" in type_, "parent": parent}
+
+    stack = raw("p-dev", "pulumi:pulumi:Stack")
+    store = raw("store", "trainyard:object_store:ObjectStore", stack["urn"])
+    kept, gone = (raw(name, "aws:s3/bucket:Bucket", store["urn"]) for name in ("kept", "gone"))
+    before, after = ({"deployment": {"resources": [stack, store, *some]}} for some in ([kept, gone], [kept]))
+    changes = [
+        Change(kept["urn"], kept["type"], "kept", Operation.UPDATE),
+        Change(gone["urn"], gone["type"], "gone", Operation.DELETE),
+    ]
+
+    marks = picture.marks_of(before, after, changes)
+    drawn = picture.draw(before, after, changes)
+
+    assert {urn: mark.text for urn, mark in marks.items()} == {kept["urn"]: "changed", store["urn"]: "~1 -1"}
+    assert drawn.count(">changed<") == 1
+    assert drawn.count(">~1 -1<") == 1
+    assert svg(after) == svg(after, marks={})
 
 
 def test_sarif_names_rules_places_and_what_is_new() -> None:
