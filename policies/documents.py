@@ -149,6 +149,8 @@ def covers(pattern: str, arn: str) -> bool:
 
 
 def _glob(pattern: str, text: str) -> bool:
+    if "*" not in pattern and "?" not in pattern:
+        return pattern == text
     expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(expression, text, re.DOTALL) is not None
 
