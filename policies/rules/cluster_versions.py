@@ -13,7 +13,7 @@ import yaml
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.preflight import NODE_GROUPS
 from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule, unverified, violation
-from trainyard.policies.values import UnverifiedError, Value, shown
+from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
 
 _CLUSTERS = frozenset({"aws:eks/cluster:Cluster"})
 _NOTICE = timedelta(days=60)
@@ -117,3 +117,30 @@ def version_ends_soon(cluster: Resource, _: Graph) -> Iterator[Finding]:
         yield violation(
             f"standard support of Kubernetes {version.raw} ends in {days} days, on {support.standard}", version
         )
+
+
+@stack_rule(
+    "eks-standard-support",
+    title="A cluster is updated at the end of standard support instead of paying for more",
+    severity=Severity.LOW,
+    applies=_CLUSTERS,
+    controls={
+        "EKS user guide": ("Disable EKS extended support",),
+        "NIST 800-53": ("SI-2", "SA-22"),
+        "ISO 27001": ("A.8.8",),
+    },
+    why="EKS moves a cluster into extended support, at six times the price, unless told otherwise. Nobody is asked.",
+    remedy="""
+aws.eks.Cluster(name, upgrade_policy={"support_type": "STANDARD"}, ...)
+""",
+    # Who cannot update in time may want to pay for more.
+    advice=True,
+)
+def standard_support(cluster: Resource, _: Graph) -> Iterator[Finding]:
+    policy = cluster["upgradePolicy"]
+    if policy.raw is UNKNOWN and "upgradePolicy" not in cluster.property_dependencies:
+        yield violation("nothing is said, which means EXTENDED", policy)
+        return
+    kind = policy["supportType"]
+    if (text := kind.text() or "EXTENDED") != "STANDARD":
+        yield violation(f"the kind of support is {shown(text)}", kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from trainyard.policies import documents
 from trainyard.policies.aws import OWN_KEY_CLASSES, tags_of
@@ -17,6 +18,8 @@ from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
 _FLOW_LOGS = frozenset({"aws:ec2/flowLog:FlowLog"})
 _ENDPOINTS = frozenset({"aws:ec2/vpcEndpoint:VpcEndpoint"})
 _ENDPOINT_POLICIES = frozenset({"aws:ec2/vpcEndpointPolicy:VpcEndpointPolicy"})
+_GATEWAY_PLACES = frozenset({"aws:ec2/vpcEndpointRouteTableAssociation:VpcEndpointRouteTableAssociation"})
+_INTERFACE_PLACES = frozenset({"aws:ec2/vpcEndpointSubnetAssociation:VpcEndpointSubnetAssociation"})
 _ROUTES = frozenset({"aws:ec2/route:Route"})
 _TABLES = frozenset({"aws:ec2/routeTable:RouteTable", "aws:ec2/defaultRouteTable:DefaultRouteTable"})
 _ACLS = frozenset({"aws:ec2/networkAcl:NetworkAcl", "aws:ec2/defaultNetworkAcl:DefaultNetworkAcl"})
@@ -92,8 +95,8 @@ def endpoints_for_nodes(vpc: Resource, graph: Graph) -> Iterator[Finding]:
             yield unverified(f"whether there is an endpoint for {service}, and nodes that need it, is not known yet")
         elif not ends:
             yield violation(f"there is no endpoint for {service}")
-        elif not any(_answers(endpoint) for endpoint in ends):
-            yield violation(f"private DNS is off, so clients go past it to {service}", ends[0]["privateDnsEnabled"])
+        elif all(faults := [_idle(endpoint, vpc, graph) for endpoint in ends]):
+            yield from [replace(fault, message=f"{service}: {fault.message}") for fault in faults if fault]
 
 
 def _has_nodes(vpc: Resource, graph: Graph) -> bool | None:
@@ -118,11 +121,24 @@ def _service(endpoint: Resource) -> str | None:
     return ".".join(parts[start + 2 :])
 
 
-def _answers(endpoint: Resource) -> bool:
-    """Whether the service's usual name leads to the endpoint."""
-    if endpoint["vpcEndpointType"].text() in (None, "Gateway"):
-        return True
-    return endpoint["privateDnsEnabled"].flag() is True
+def _idle(endpoint: Resource, vpc: Resource, graph: Graph) -> Finding | None:
+    """What keeps clients from an endpoint, if anything."""
+    gateway = endpoint["vpcEndpointType"].text() in (None, "Gateway")
+    places = endpoint["routeTableIds" if gateway else "subnetIds"]
+    elsewhere = graph.attached(endpoint, _GATEWAY_PLACES if gateway else _INTERFACE_PLACES, "vpcEndpointId")
+    # Places that another resource gives are the endpoint's own output too, unknown at first.
+    unset = places.raw is UNKNOWN and str(places.path[0]) not in endpoint.property_dependencies
+    if not (elsewhere.certain or elsewhere.possible) and (unset or not places.items()):
+        return violation(f"it is in no {'route table' if gateway else 'subnet'}, so nothing reaches it", places)
+    if gateway:
+        return None
+    if endpoint["privateDnsEnabled"].flag() is not True:
+        return violation("private DNS is off, so clients go past it", endpoint["privateDnsEnabled"])
+    for switch, default in ((vpc["enableDnsSupport"], True), (vpc["enableDnsHostnames"], False)):
+        unset = not switch.present or (not switch.known and str(switch.path[0]) not in vpc.property_dependencies)
+        if not (default if unset else switch.flag()):
+            return violation("private DNS needs this of the VPC; without it clients go past the endpoint", switch)
+    return None
 
 
 @stack_rule(

@@ -105,6 +105,34 @@ def image_supported(resource: Resource) -> Iterator[Finding]:
         yield violation(f"{text} is Amazon Linux 2", kind)
 
 
+@resource_rule(
+    "eks-nodes-own-template",
+    title="A node group has a launch template, where disks and metadata can be secured",
+    severity=Severity.HIGH,
+    applies=NODE_GROUPS,
+    controls={
+        "EKS user guide": ("Customize managed nodes with launch templates",),
+        "NIST 800-53": ("CM-6", "SC-28"),
+        "ISO 27001": ("A.8.9", "A.8.24"),
+    },
+    why=(
+        "EKS's own template lets pods reach the node's metadata, two hops away, and takes no key for the disk: "
+        "no other rule sees it, for it is in no program."
+    ),
+    remedy="""
+aws.eks.NodeGroup(name, launch_template={"id": template.id, "version": template.latest_version}, ...)
+""",
+)
+def own_template(group: Resource) -> Iterator[Finding]:
+    held = group["launchTemplate"]
+    if not held.present:
+        yield violation("no launch template is named, so EKS makes one of its own", held)
+        return
+    names = [held[key] for key in ("id", "name")]
+    if not any(one.raw is UNKNOWN or one.text() for one in names):
+        yield violation("the launch template has neither an id nor a name", held)
+
+
 @stack_rule(
     "eks-node-role-minimal",
     title="The nodes' role can do what nodes do, and nothing for the pods",
