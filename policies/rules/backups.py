@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainyard.policies import documents
-from trainyard.policies.aws import own_key, tags_of
+from trainyard.policies.aws import OWN_KEY_CLASSES, own_key, tags_of
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.preflight import number
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
@@ -13,6 +13,7 @@ from trainyard.policies.values import Value, shown
 
 _VAULTS = frozenset({"aws:backup/vault:Vault"})
 _LOCKS = frozenset({"aws:backup/vaultLockConfiguration:VaultLockConfiguration"})
+_SELECTIONS = frozenset({"aws:backup/selection:Selection"})
 _POLICIES = frozenset({"aws:backup/vaultPolicy:VaultPolicy"})
 # Classes whose records a law tells to keep: nobody may be able to delete them early.
 _KEPT_CLASSES = frozenset({"health", "financial", "government"})
@@ -139,3 +140,49 @@ def _ends(rule: Value) -> Iterator[Finding]:
         yield violation(
             f"deleted after {shown(after)} days, but cold storage from day {cold} keeps {_LEAST_COLD_DAYS}", lifecycle
         )
+
+
+@resource_rule(
+    "backup-vault-kept",
+    title="A vault with backups of personal data, or more, is not deleted with all that is in it",
+    severity=Severity.HIGH,
+    applies=_VAULTS,
+    controls=_BACKUP,
+    why="With force_destroy one wrong destroy, or a replacement of the vault, deletes every backup first.",
+    remedy="""
+aws.backup.Vault(name, force_destroy=False, ...)
+""",
+)
+def vault_kept(vault: Resource) -> Iterator[Finding]:
+    switch = vault["forceDestroy"]
+    if switch.flag() and tags_of(vault)["data-class"].text() in OWN_KEY_CLASSES:
+        yield violation("force_destroy is on: the vault goes with its backups", switch)
+
+
+@stack_rule(
+    "backup-plan-takes-something",
+    title="A backup plan has a selection, and the selection selects",
+    severity=Severity.MEDIUM,
+    applies={"aws:backup/plan:Plan"},
+    controls=_BACKUP,
+    why="A plan with nothing in it runs every night and reports no failure; that it is empty shows when it is needed.",
+    remedy="""
+aws.backup.Selection(name, plan_id=plan.id, iam_role_arn=role.arn, resources=[bucket.arn])
+""",
+)
+def plan_takes_something(plan: Resource, graph: Graph) -> Iterator[Finding]:
+    found = graph.attached(plan, _SELECTIONS, "planId")
+    if not found.certain and found.possible:
+        yield unverified(f"whether {found.possible[0].name} belongs to this plan is not known yet")
+    elif not found.certain:
+        yield violation("no selection names what the plan takes")
+    for selection in found.certain:
+        if not any(_given(selection, name) for name in ("resources", "selectionTags", "conditions")):
+            yield violation(f"{selection.name} selects nothing")
+
+
+def _given(selection: Resource, name: str) -> bool:
+    value = selection[name]
+    if value.known:
+        return bool(value.items())
+    return name in selection.property_dependencies  # what it comes from exists by then

@@ -177,3 +177,36 @@ def _exports(link: Resource) -> bool | None:
         return None
     found = [one.raw for one in events.items()]
     return None if UNKNOWN in found else all(kind in found for kind in ("NEW", "CHANGED"))
+
+
+@stack_rule(
+    "fsx-logs-failed-copies",
+    title="A file system that copies to and from a bucket logs what failed",
+    severity=Severity.MEDIUM,
+    applies=_LUSTRE,
+    controls={
+        "FSx for Lustre user guide": ("Logging with Amazon CloudWatch Logs",),
+        "NIST 800-53": ("AU-12", "CP-9"),
+        "ISO 27001": ("A.8.15", "A.8.13"),
+    },
+    why="A file that could not be exported stands in this log alone: the checkpoint looks saved, and is in no bucket.",
+    remedy="""
+aws.fsx.LustreFileSystem(name, log_configuration={"level": "WARN_ERROR", "destination": group.arn}, ...)
+""",
+)
+def logs_failed_copies(file_system: Resource, graph: Graph) -> Iterator[Finding]:
+    links = graph.attached(file_system, _LINKS, "fileSystemId")
+    if not links.certain and not links.possible:
+        return
+    config = file_system["logConfiguration"]
+    if config.raw is UNKNOWN and "logConfiguration" not in file_system.property_dependencies:
+        # An output that nobody set is unknown at first, and computed from nothing.
+        faults = [violation("no log is asked for", config)]
+    else:
+        level = config["level"]
+        # Warnings are about files that were left out, errors about ones that failed: both are missing copies.
+        faults = [] if level.text() == "WARN_ERROR" else [violation("warnings and errors are not both logged", level)]
+    if faults and not links.certain:
+        yield unverified(f"whether {links.possible[0].name} links it to a bucket is not known yet")
+    else:
+        yield from faults

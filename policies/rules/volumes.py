@@ -146,6 +146,26 @@ def encryption_by_default(setting: Resource) -> Iterator[Finding]:
 
 
 @resource_rule(
+    "ebs-ends-with-node",
+    title="A node's volumes are deleted with the node",
+    severity=Severity.LOW,
+    applies=LAUNCH_TEMPLATES,
+    controls={"NIST 800-53": ("MP-6", "SI-12"), "ISO 27001": ("A.8.10",)},
+    why="Nodes come and go. A disk that stays is paid for, has no owner, and still holds the last job's data.",
+    remedy="""
+"ebs": {"delete_on_termination": "true", ...}
+""",
+)
+def ends_with_node(template: Resource) -> Iterator[Finding]:
+    def check(device: Value) -> Iterator[Finding]:
+        switch = device["ebs"]["deleteOnTermination"]
+        if switch.present and switch.raw != "" and not yes(switch):
+            yield violation("the volume stays when the node is gone", switch)
+
+    yield from each(template["blockDeviceMappings"].items(), check)
+
+
+@resource_rule(
     "image-not-public",
     title="No image and no snapshot is shared with every account",
     severity=Severity.CRITICAL,
