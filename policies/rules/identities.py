@@ -28,6 +28,14 @@ _ATTACHMENTS = {
 _KEYS_OF_USERS = frozenset(
     {"aws:iam/accessKey:AccessKey", "aws:iam/serviceSpecificCredential:ServiceSpecificCredential"}
 )
+# What gives a user permissions of its own, and the property that says so.
+_TO_USERS = {
+    "aws:iam/policyAttachment:PolicyAttachment": "users",
+    "aws:iam/userPoliciesExclusive:UserPoliciesExclusive": "policyNames",
+    "aws:iam/userPolicy:UserPolicy": "user",
+    "aws:iam/userPolicyAttachment:UserPolicyAttachment": "user",
+    "aws:iam/userPolicyAttachmentsExclusive:UserPolicyAttachmentsExclusive": "policyArns",
+}
 _PASSWORDS = frozenset({"aws:iam/userLoginProfile:UserLoginProfile"})
 
 # AWS's own policies that give a whole service or more, or let their holder read all data.
@@ -340,3 +348,27 @@ def no_user_credentials(credential: Resource) -> Iterator[Finding]:
         yield violation("a password for the console is made here", credential["user"])
     elif status.text() != "Inactive":
         yield violation("a credential is made here that works until someone takes it away", status)
+
+
+@resource_rule(
+    "iam-no-user-policies",
+    title="Permissions are given to roles and groups, not to single users",
+    severity=Severity.LOW,
+    applies=frozenset(_TO_USERS),
+    controls={
+        "FSBP": ("IAM.2",),
+        "Checkov": ("CKV_AWS_40",),
+        "Trivy": ("AWS-0143",),
+        "NIST 800-53": ("AC-2", "AC-3", "AC-6"),
+        "ISO 27001": ("A.5.15", "A.5.18"),
+    },
+    why="What a person collected over the years leaves with nobody: a group or a role loses it when the work ends.",
+    remedy="""
+aws.iam.GroupPolicyAttachment(name, group=group.name, policy_arn=policy.arn)      # or a role that the person assumes
+""",
+)
+def no_user_policies(attachment: Resource) -> Iterator[Finding]:
+    to_users = attachment[_TO_USERS[attachment.type]]
+    named = to_users.text() if isinstance(to_users.raw, str) or not to_users.known else to_users.items()
+    if named:
+        yield violation("a user is given permissions of its own", to_users)
