@@ -33,9 +33,13 @@ def backup_ways(selection: Resource, graph: Graph) -> Iterator[Way]:
     if selection.type != _SELECTION:
         return
     plan = Reader(selection, graph).resource(selection["planId"], lambda one: one.type == _PLAN)
+    told = selection["planId"].known
+    may_be = [one for one in graph.of({_PLAN}) if not told or not isinstance(one["id"].raw, str)]
+    plans = may_be if plan is None else [plan]
     sources = tuple(one for one in graph.of(_KEPT) if _may_select(selection, one))
-    if plan is not None and sources:
-        yield Way("backup", selection, selection["planId"], sources, (Landing(place_of(plan), plan),))
+    if plans and sources:
+        landings = tuple(Landing(place_of(one), one) for one in plans)
+        yield Way("backup", selection, selection["planId"], sources, landings)
 
 
 def _may_select(selection: Resource, resource: Resource) -> bool:

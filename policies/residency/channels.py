@@ -12,8 +12,10 @@ from typing import TypeAlias
 
 import yaml
 
+from trainyard.policies.aws import BUCKETS
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.residency.places import REGION, Landing, Reader, place_of, region_place, walk
+from trainyard.policies.residency.jurisdictions import FAST_LOADER
+from trainyard.policies.residency.places import REGION, Landing, Reader, is_bucket, place_of, region_place, walk
 from trainyard.policies.values import Value
 
 Lead: TypeAlias = Callable[[Reader, Value], Iterator[Landing]]
@@ -41,6 +43,8 @@ class Way:
     at: Value
     sources: tuple[Resource, ...]
     landings: tuple[Landing, ...]
+    guessed: bool = False
+    """Whether the source is something else than the carrier and can't be told: it may hold data of any class."""
 
 
 def _itself(reader: Reader, _: Value) -> Iterator[Landing]:
@@ -80,7 +84,7 @@ _LEADS: Mapping[str, Lead] = {
 @cache
 def channels() -> tuple[Channel, ...]:
     """The table. Raises KeyError where a row lacks something or leads to what nobody can read."""
-    groups = yaml.safe_load(Path(__file__).with_name("channels.yaml").read_text(encoding="utf-8"))
+    groups = yaml.load(Path(__file__).with_name("channels.yaml").read_text(encoding="utf-8"), FAST_LOADER)  # noqa: S506
     return tuple(
         Channel(group, kind, row["path"], row["what"], _LEADS[row["to"]], row.get("from", ""))
         for group, types in groups.items()
@@ -121,7 +125,7 @@ def ways_of(resource: Resource, graph: Graph, group: str | None = None) -> Itera
                 continue
             landings = tuple(channel.lead(reader, at))
             if landings:
-                yield Way(channel.what, resource, at, _sources(channel.source, reader, at), landings)
+                yield _way(channel, reader, at, landings)
 
 
 def _reached(at: Value, path: str) -> bool:
@@ -130,13 +134,27 @@ def _reached(at: Value, path: str) -> bool:
     return sum(isinstance(step, str) for step in at.path) == path.count(".") + 1
 
 
-def _sources(source: str, reader: Reader, at: Value) -> tuple[Resource, ...]:
-    """Whose data go a way: what its row names, if this stack has it, and else the resource itself."""
+def _way(channel: Channel, reader: Reader, at: Value, landings: tuple[Landing, ...]) -> Way:
+    """A way with those whose data go it: what its row names, if this stack has it, and else the resource itself."""
+    carrier, source = reader.carrier, channel.source
+    if not source:
+        return Way(channel.what, carrier, at, (carrier,), landings)
     if ":" in source:
-        return tuple(reader.graph.of({source})) or (reader.carrier,)
-    named = at if source == "@" else reader.carrier[source]
-    found = (reader.resource(named) or reader.resource(_first_part(named))) if source else None
-    return (reader.carrier,) if found is None else (found,)
+        return Way(channel.what, carrier, at, tuple(reader.graph.of({source})) or (carrier,), landings)
+    named = at if source == "@" else carrier[source]
+    found = reader.resource(named) or reader.resource(_first_part(named))
+    if found is not None:
+        return Way(channel.what, carrier, at, (found,), landings)
+    buckets = _may_be(named, reader) if source in ("bucket", "@") else []
+    # What is a copy of something unknown has a class of its own; what only carries data does not say whose.
+    return Way(channel.what, carrier, at, (carrier, *buckets), landings, guessed=channel.lead is not _itself)
+
+
+def _may_be(named: Value, reader: Reader) -> list[Resource]:
+    """The buckets that one which can't be told may turn out to be."""
+    if named.known:
+        return [one for one in reader.graph.of(BUCKETS) if not one["bucket"].known]
+    return reader.origins(named, is_bucket) or reader.graph.of(BUCKETS)
 
 
 def _first_part(value: Value) -> Value:

@@ -44,6 +44,12 @@ class Reach:
         return self.step.landing.place
 
     @property
+    def certain(self) -> bool:
+        """Whether each step has one start and one end that are known to be it."""
+        ways = [step.way for step in self.path]
+        return all(len(way.landings) == 1 and not (way.guessed and len(way.sources) > 1) for way in ways)
+
+    @property
     def path(self) -> tuple[Step, ...]:
         steps, one = [self.step], self.before
         while one is not None:

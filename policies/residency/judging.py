@@ -9,7 +9,7 @@ from trainyard.policies.aws import DATA_CLASSES
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.residency.channels import Way, ways_of
 from trainyard.policies.residency.jurisdictions import jurisdictions
-from trainyard.policies.residency.places import Place, classes_of
+from trainyard.policies.residency.places import Place, atlas_of, classes_of
 from trainyard.policies.rule import Finding, Verdict
 from trainyard.policies.values import UnverifiedError, Value, dotted
 
@@ -59,7 +59,8 @@ def judge_way(way: Way, graph: Graph) -> Iterator[Finding]:
     """What is wrong with one way out, for the strictest class that goes it: at most one finding."""
     worst: Finding | None = None
     for source in way.sources:
-        for data_class in strictest_first(classes_of(source, graph)):
+        classes = classes_of(source, graph) | (atlas_of(graph).classes if way.guessed else frozenset())
+        for data_class in strictest_first(classes):
             rulings = [
                 (landing.place, rule_on(way.carrier.environment, data_class, landing.place)) for landing in way.landings
             ]

@@ -131,9 +131,6 @@ def classes_of(resource: Resource, graph: Graph) -> frozenset[str]:
 def place_of(resource: Resource) -> Place:
     """The region that a resource is in: its own, its ARN's, or its provider's."""
     region = resource["region"]
-    if not region.known and "region" not in resource.property_dependencies and resource.provider is not None:
-        # An output that the program did not set: the provider fills it in with its own.
-        region = Value(None, region.path, region.urn)
     try:
         text = region.text() or _region_of_arn(resource) or _provider_region(resource)
     except UnverifiedError as unread:
@@ -311,6 +308,9 @@ class Reader:
         else:
             reason = f"no bucket {shown(name)!r} is in this stack, and a bucket's name does not tell its region"
             yield self._untold(at, reason)
+            for unnamed in self.graph.of(BUCKETS):
+                if not unnamed["bucket"].known:
+                    yield Landing(place_of(unnamed), unnamed)  # its name may turn out to be this one
 
     def _unknown(self, at: Value, wanted: Callable[[Resource], bool]) -> Iterator[Landing]:
         found = self.origins(at, wanted)

@@ -88,8 +88,8 @@ def identity_regions(carrier: Resource, graph: Graph) -> Iterator[Finding]:
 
 
 def _broad(arn: Value, carrier: Resource, graph: Graph) -> Iterator[Finding]:
-    if not arn.known:
-        return  # one of this program, which is judged where it is made, or one that residency-unknown-reference reports
+    if not arn.known and any(one.type == _POLICY for one in graph.origins(carrier, str(arn.path[0]))):
+        return  # one of this program, which is judged where it is made
     text = arn.text() or ""
     if _BROAD.fullmatch(text):
         problem = f"{text.rpartition('/')[2]} makes stores of data in any region"

@@ -10,11 +10,10 @@ from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.residency.channels import types_of
 from trainyard.policies.residency.judging import judge_ways, rule_on, strictest_first
 from trainyard.policies.residency.places import Place, classes_of, region_place
-from trainyard.policies.rule import Finding, Severity, Verdict, stack_rule, unverified, violation
+from trainyard.policies.rule import Finding, Severity, Verdict, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.rules.transfers import CONTROLS
 from trainyard.policies.values import Value
 
-_KEY_POLICY = "aws:kms/keyPolicy:KeyPolicy"
 _ANYWHERE = Place("any region")
 _UNBOUNDED = "no statement of its policy denies everyone kms:ReplicateKey by kms:ReplicaRegion"
 _NOT_EQUAL = ("stringnotequals", "stringnotequalsifexists", "stringnotlike")
@@ -22,29 +21,43 @@ _NOT_EQUAL = ("stringnotequals", "stringnotequalsifexists", "stringnotlike")
 
 @stack_rule(
     "transfer-key",
-    title="A key works only in the jurisdiction of the data that it opens",
+    title="A key is replicated inside the jurisdiction of the data that it opens only",
     severity=Severity.HIGH,
-    applies=KEYS | types_of("key"),
+    applies=types_of("key"),
     controls=CONTROLS,
-    why="A multi-Region key has the same key material wherever it is replicated to. Whoever may replicate it can open "
-    "copies of the data there, and whether a key is multi-Region can't be changed later.",
+    why="A replica has the key material of the first: whoever may use it opens copies of the data where they lie.",
+    remedy="""
+aws.kms.ReplicaKey("second", primary_key_arn=key.arn, region="us-west-2")   # a region of the same jurisdiction
+""",
+)
+def replica_key(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from judge_ways(resource, graph, "key")
+
+
+@resource_rule(
+    "transfer-multi-region-key",
+    title="A multi-Region key says in which regions replicas may be, and those are of its data's jurisdiction",
+    severity=Severity.HIGH,
+    applies=KEYS - types_of("key"),
+    controls=CONTROLS,
+    why="A multi-Region key can be replicated to any region by whoever has the permission, and whether a key is "
+    "multi-Region can't be changed later.",
     remedy="""
 aws.kms.Key("data", multi_region=False)
-# or, in the key's policy, the regions where replicas may be:
+# or, in the policy that is written with the key, the regions where replicas may be:
 {"Sid": "ReplicasStay", "Effect": "Deny", "Principal": "*", "Action": "kms:ReplicateKey", "Resource": "*",
  "Condition": {"StringNotEquals": {"kms:ReplicaRegion": ["us-east-1", "us-west-2"]}}}
 """,
 )
-def key(resource: Resource, graph: Graph) -> Iterator[Finding]:
-    yield from judge_ways(resource, graph, "key")
-    flag = resource["multiRegion"]
-    if "/replica" in resource.type or _left_out(resource, flag) or not flag.flag():
+def multi_region_key(key: Resource) -> Iterator[Finding]:
+    flag = key["multiRegion"]
+    if not flag.flag():
         return
-    regions = _replica_regions(resource, graph)
+    regions = _replica_regions(key["policy"])
     places = [_ANYWHERE] if regions is None else [region_place(region, flag) for region in regions]
-    for data_class in strictest_first(classes_of(resource, graph)):
+    for data_class in strictest_first(classes_of(key, Graph([key]))):
         for place in places:
-            ruling = rule_on(resource.environment, data_class, place)
+            ruling = rule_on(key.environment, data_class, place)
             if ruling.verdict is Verdict.PASSED:
                 continue
             reason = _UNBOUNDED if place is _ANYWHERE else ruling.reason
@@ -55,21 +68,11 @@ def key(resource: Resource, graph: Graph) -> Iterator[Finding]:
             return
 
 
-def _left_out(resource: Resource, flag: Value) -> bool:
-    """Whether an unknown value is an output that the program did not set: such a key is no multi-Region key."""
-    return not flag.known and "multiRegion" not in resource.property_dependencies
-
-
-def _replica_regions(resource: Resource, graph: Graph) -> tuple[str, ...] | None:
-    """The regions that the key's policies leave to replicas; None where they leave all."""
-    attached = graph.attached(resource, {_KEY_POLICY}, "keyId")
-    policies = [resource["policy"], *(one["policy"] for one in attached.certain)]
-    for document in policies:
-        if not document.known and not attached.certain and "policy" not in resource.property_dependencies:
-            continue  # the account's default policy, which AWS writes
-        for statement in documents.statements(document):
-            if regions := _denied_but(statement):
-                return regions
+def _replica_regions(document: Value) -> tuple[str, ...] | None:
+    """The regions that a key's policy leaves to replicas; None where it leaves all."""
+    for statement in documents.statements(document):
+        if regions := _denied_but(statement):
+            return regions
     return None
 
 

@@ -239,7 +239,7 @@ def transitive(resource: Resource, graph: Graph) -> Iterator[Finding]:
                 continue
             text = f"{data_class or 'its'} data can get to {one.place.name}: {one.explained(resource)}. {ruling.reason}"
             if ruling.verdict is Verdict.VIOLATION:
-                yield violation(text)
+                yield violation(text) if one.certain else unverified(f"it can't be verified yet whether {text}")
             elif not _reported(one.step.way.sources, one.place, graph):
                 yield unverified(text)
 

@@ -72,7 +72,7 @@ CHANGES: Mapping[str, tuple[list[Described], str, str]] = {
     ),
     "multi-Region key": (
         [aws("kms/key:Key", "second", multiRegion=True)],
-        "transfer-key",
+        "transfer-multi-region-key",
         "this multi-Region key of personal data can be replicated to any region",
     ),
     "AMI copy": (
