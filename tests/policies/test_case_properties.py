@@ -36,12 +36,15 @@ def _source(resource_type: str) -> Path:
 @cache
 def _properties(resource_type: str) -> frozenset[str]:
     found = {"id"}
-    for node in ast.walk(ast.parse(_source(resource_type).read_text(encoding="utf-8"))):
-        for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else ():
+    tree = ast.parse(_source(resource_type).read_text(encoding="utf-8"))
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        for decorator in function.decorator_list:
             if isinstance(decorator, ast.Attribute) and decorator.attr == "getter":
-                found.add(_camel(node.name))
+                found.add(_camel(function.name))
             elif isinstance(decorator, ast.Call) and getattr(decorator.func, "attr", "") == "getter":
-                found.update(word.value.value for word in decorator.keywords if isinstance(word.value, ast.Constant))
+                found.update(
+                    str(word.value.value) for word in decorator.keywords if isinstance(word.value, ast.Constant)
+                )
     return frozenset(found)
 
 
