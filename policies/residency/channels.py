@@ -153,7 +153,7 @@ def _way(channel: Channel, reader: Reader, at: Value, landings: tuple[Landing, .
 def _may_be(named: Value, reader: Reader) -> list[Resource]:
     """The buckets that one which can't be told may turn out to be."""
     if named.known:
-        return [one for one in reader.graph.of(BUCKETS) if not one["bucket"].known]
+        return reader.atlas.unnamed_buckets
     return reader.origins(named, is_bucket) or reader.graph.of(BUCKETS)
 
 

@@ -86,6 +86,10 @@ class Atlas:
         bearers = [*self._resources, *(Resource("", _TAKES_TAGS, "", {}, provider) for provider in providers.values())]
         return frozenset(text for one in bearers if (text := _class_tag(one).raw) in DATA_CLASSES)
 
+    @cached_property
+    def unnamed_buckets(self) -> list[Resource]:
+        return [one for one in self._resources if is_bucket(one) and not one["bucket"].known]
+
     def find(self, text: str, wanted: Callable[[Resource], bool]) -> Resource | None:
         """The one resource that goes by a name; None where there is none, or more than one."""
         found = [one for one in self._named.get(text, ()) if wanted(one)]
@@ -308,9 +312,8 @@ class Reader:
         else:
             reason = f"no bucket {shown(name)!r} is in this stack, and a bucket's name does not tell its region"
             yield self._untold(at, reason)
-            for unnamed in self.graph.of(BUCKETS):
-                if not unnamed["bucket"].known:
-                    yield Landing(place_of(unnamed), unnamed)  # its name may turn out to be this one
+            for unnamed in self.atlas.unnamed_buckets:
+                yield Landing(place_of(unnamed), unnamed)  # its name may turn out to be this one
 
     def _unknown(self, at: Value, wanted: Callable[[Resource], bool]) -> Iterator[Landing]:
         found = self.origins(at, wanted)
@@ -318,6 +321,9 @@ class Reader:
             yield Landing(place_of(target), target)
         if not found:
             yield Landing(Place("a place that is not known yet", unread=NotKnownYetError(at)))
+            if wanted is is_bucket:
+                for one in self.graph.of(BUCKETS):
+                    yield Landing(place_of(one), one)  # it may turn out to be this one
 
     @staticmethod
     def _untold(at: Value, reason: str) -> Landing:

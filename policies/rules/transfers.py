@@ -229,7 +229,7 @@ aws.s3.Bucket("logs", tags={"data-class": "personal"})   # as strict as what flo
 """,
 )
 def transitive(resource: Resource, graph: Graph) -> Iterator[Finding]:
-    ways = [one for one in reach(resource, graph) if one.before is not None]
+    ways = [one for one in reach(resource, graph) if one.before is not None or not one.certain]
     if not ways:
         return
     for data_class in strictest_first(classes_of(resource, graph)):
