@@ -1,4 +1,4 @@
-"""Secrets in the text that a machine is started with."""
+"""Secrets in the text that a machine, a build or a function is started with."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ _FORMS = {
     "a Slack token": re.compile(r"\bxox[abprs]-[A-Za-z0-9-]{10,}"),
     "an API key": re.compile(r"\bsk-[A-Za-z0-9_-]{20,}"),
     "a JSON Web Token": re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-    "a password in an address": re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s:/@'\"]+:(?![$<{*])[^\s@/'\"]{3,}@"),
+    "a password in an address": re.compile(
+        r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@'\"]{1,100}:(?![$<{*])[^\s@/'\"]{3,200}@"
+    ),
 }
 # What a name says about the value beside it: NAME=value, "name": "value", --name value.
 _NAMED = re.compile(
-    r"(?P<name>[A-Za-z0-9_.-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key))"
+    r"(?P<name>[A-Za-z0-9_.-]{0,40}(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key))"
     r"[\"']?(?:\s*[:=]\s*|\s+)(?P<quote>[\"']?)(?P<value>[^\s\"',;&|]{6,})",
     re.IGNORECASE,
 )
@@ -76,16 +78,14 @@ def secrets_in(text: str) -> Iterator[Secret]:
 def _named(line: str) -> Iterator[str]:
     if line.lstrip().startswith("#"):
         return
-    for match in _NAMED.finditer(line[:2000]):
+    for match in _NAMED.finditer(line):
         name, value = match["name"], match["value"]
         if _REFERENCE.match(value):
             continue
+        # `PASSWORD=x` and `--password x` give a value; `passwd -l root` and "the password is" do not.
+        given = name.startswith("-") or match[0][len(name) :].lstrip("\"' ")[:1] in ("=", ":")
+        sure = given and _PASSWORD.search(name) and not value.startswith("-")
         random = len(value) >= 16 and _entropy(value) >= _LEAST_ENTROPY and not _WORDS.fullmatch(value)
-        sure = (
-            _PASSWORD.search(name)
-            and not value.startswith("-")
-            and match[0][len(name) :].lstrip("\"' ")[:1] in ("=", ":")
-        )
         if sure or random:
             yield f"a value for {name.lstrip('-')!r}"
 
