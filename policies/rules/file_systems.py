@@ -22,6 +22,7 @@ _OTHER_FSX = frozenset(
 )
 _TAG_COPIERS = _LUSTRE | {"aws:fsx/openZfsFileSystem:OpenZfsFileSystem", "aws:fsx/windowsFileSystem:WindowsFileSystem"}
 _EFS = frozenset({"aws:efs/fileSystem:FileSystem"})
+_EFS_BACKUPS = frozenset({"aws:efs/backupPolicy:BackupPolicy"})
 _LINKS = frozenset({"aws:fsx/dataRepositoryAssociation:DataRepositoryAssociation"})
 
 _ENCRYPTION = {"NIST 800-53": ("SC-28", "SC-12"), "ISO 27001": ("A.8.24",)}
@@ -123,6 +124,31 @@ def tags_on_backups(file_system: Resource) -> Iterator[Finding]:
     switch = file_system["copyTagsToBackups"]
     if not switch.flag():
         yield violation("tags are not copied to backups", switch)
+
+
+@stack_rule(
+    "efs-backed-up",
+    title="An EFS file system is backed up",
+    severity=Severity.MEDIUM,
+    applies=_EFS,
+    controls={"FSBP": ("EFS.2",), **_BACKUP},
+    why="What people keep there exists nowhere else, and one wrong command deletes it on every node at once.",
+    remedy="""
+aws.efs.BackupPolicy(name, file_system_id=file_system.id, backup_policy={"status": "ENABLED"})
+""",
+)
+def efs_backed_up(file_system: Resource, graph: Graph) -> Iterator[Finding]:
+    found = graph.attached(file_system, _EFS_BACKUPS, "fileSystemId")
+    states = [policy["backupPolicy"]["status"] for policy in found.certain]
+    taken = backed_up(file_system, graph)
+    if taken or any(state.raw == "ENABLED" for state in states):
+        return
+    for state in states:
+        state.text()
+    if taken is None or found.possible:
+        yield unverified("whether it is backed up is not known yet")
+    else:
+        yield violation("it has no backup policy that is on, and is in no backup plan")
 
 
 @stack_rule(

@@ -13,6 +13,8 @@ _BALANCERS = frozenset(f"aws:{module}/loadBalancer:LoadBalancer" for module in _
 _LISTENERS = frozenset(f"aws:{module}/listener:Listener" for module in _MODULES)
 _CLASSIC = frozenset({"aws:elb/loadBalancer:LoadBalancer"})
 _SERVICES = frozenset({"kubernetes:core/v1:Service"})
+_INGRESSES = frozenset({"kubernetes:networking.k8s.io/v1:Ingress"})
+_INGRESS_SCHEME = "alb.ingress.kubernetes.io/scheme"
 _SCHEME = "service.beta.kubernetes.io/aws-load-balancer-scheme"
 _INTERNAL = "service.beta.kubernetes.io/aws-load-balancer-internal"
 
@@ -29,7 +31,7 @@ _TRANSPORT = {"NIST 800-53": ("SC-8", "SC-13"), "ISO 27001": ("A.8.24", "A.5.14"
     "lb-internal",
     title="A load balancer, one that Kubernetes makes included, has no address on the internet",
     severity=Severity.HIGH,
-    applies=_BALANCERS | _CLASSIC | _SERVICES,
+    applies=_BALANCERS | _CLASSIC | _SERVICES | _INGRESSES,
     controls={"Trivy": ("AWS-0053",), **_NETWORK},
     why=(
         "A platform for training serves nobody outside: dashboards, registries and the API are for people on the VPN. "
@@ -43,6 +45,12 @@ metadata={"annotations": {"service.beta.kubernetes.io/aws-load-balancer-scheme":
 def lb_internal(balancer: Resource) -> Iterator[Finding]:
     if balancer.type in _SERVICES:
         yield from _service_internal(balancer)
+        return
+    if balancer.type in _INGRESSES:
+        # The controller makes internal ones unless asked.
+        scheme = balancer["metadata"]["annotations"][_INGRESS_SCHEME]
+        if scheme.text() == "internet-facing":
+            yield violation("Kubernetes makes a public load balancer for it", scheme)
         return
     switch = balancer["internal"]
     if not switch.flag():

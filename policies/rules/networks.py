@@ -210,6 +210,29 @@ def transit_gateway(gateway: Resource) -> Iterator[Finding]:
 
 
 @resource_rule(
+    "network-endpoint-service-asks",
+    title="An endpoint service takes nobody in unasked",
+    severity=Severity.MEDIUM,
+    applies={"aws:ec2/vpcEndpointService:VpcEndpointService"},
+    controls={"Checkov": ("CKV_AWS_123",), **_NETWORK},
+    why="Without acceptance everyone who is allowed to ask has a private way to what stands behind the service.",
+    remedy="""
+aws.ec2.VpcEndpointService(name, acceptance_required=True, allowed_principals=["arn:aws:iam::123456789012:root"], ...)
+""",
+)
+def endpoint_service(service: Resource) -> Iterator[Finding]:
+    switch = service["acceptanceRequired"]
+    if not switch.flag():
+        yield violation("connections are accepted automatically", switch)
+
+    def check(principal: Value) -> Iterator[Finding]:
+        if principal.text() == ANYONE:
+            yield violation("every account may ask", principal)
+
+    yield from each(service["allowedPrincipals"].items(), check)
+
+
+@resource_rule(
     "network-peering-routes-narrow",
     title="A route to another network over peering is for that network alone",
     severity=Severity.HIGH,
