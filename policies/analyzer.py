@@ -14,6 +14,7 @@ from pulumi.runtime import proto
 from pulumi_policy import EnforcementLevel, Policy
 from pulumi_policy.policy import _PolicyAnalyzerServicer
 
+from trainyard.policies.exemptions import EXEMPT, Register
 from trainyard.policies.graph import Graph, Resource, name_of
 from trainyard.policies.rule import Finding, Result, Rule, Scope, Verdict, judge
 from trainyard.policies.wire import plain
@@ -22,11 +23,12 @@ VERSION = "0.0.0"
 
 
 class Analyzer(_PolicyAnalyzerServicer):
-    """Serves `rules`; `described` is what the SDK tells the engine of each, in the same order."""
+    """Serves `rules`, the last of which judges the register of exemptions; `described` is what the SDK tells the engine
+    of each, in the same order."""
 
-    def __init__(self, name: str, rules: Sequence[Rule], described: list[Policy]) -> None:
+    def __init__(self, name: str, rules: Sequence[Rule], described: list[Policy], register: Register) -> None:
         super().__init__(name, VERSION, described, EnforcementLevel.MANDATORY)
-        self._name = name
+        self._name, self._register = name, register
         self._rules = list(zip(rules, described, strict=True))
 
     def Analyze(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -52,7 +54,7 @@ class Analyzer(_PolicyAnalyzerServicer):
                 response.not_applicable.append(proto.PolicyNotApplicable(policy_name=rule.id, reason=reason))
             configuration = self._get_policy_config(rule.id) or {}
             for subject in subjects:
-                self._tell(judge(rule, subject, graph), policy, level, configuration, response)
+                self._tell(self._register.answer(judge(rule, subject, graph)), policy, level, configuration, response)
         return response
 
     def _tell(
@@ -61,7 +63,7 @@ class Analyzer(_PolicyAnalyzerServicer):
         advise = configuration.get("unverified") == "advisory"
         for finding in result.findings:
             unverified = finding.verdict is Verdict.UNVERIFIED
-            told_at = EnforcementLevel.ADVISORY if advise and unverified else level
+            told_at = EnforcementLevel.ADVISORY if finding.exemption or (advise and unverified) else level
             response.diagnostics.append(
                 proto.AnalyzeDiagnostic(
                     policyName=result.rule.id,
@@ -80,6 +82,8 @@ def explain(result: Result, finding: Finding) -> str:
     """A finding for the person who has to mend it."""
     rule = result.rule
     head = f"[{finding.verdict}] " if finding.verdict is Verdict.UNVERIFIED else ""
+    if finding.exemption:
+        head = f"[{finding.exemption}] {head}"
     part = f"{name_of(finding.urn)}." if finding.urn not in ("", result.resource.urn) else ""
     place = f"{part}{finding.place}: " if finding.place else ""
     controls = ", ".join(f"{catalogue} {' '.join(ids)}" for catalogue, ids in rule.controls.items())
@@ -87,6 +91,11 @@ def explain(result: Result, finding: Finding) -> str:
     if finding.verdict is Verdict.VIOLATION:
         text += "\n    Write:\n" + "\n".join(f"        {line}" for line in rule.remedy.splitlines())
     return text
+
+
+def is_exempt(message: str) -> bool:
+    """Whether a message to the engine is of a finding that somebody has answered for."""
+    return f"\n[{EXEMPT}" in message
 
 
 def _resource(told: Any) -> Resource:

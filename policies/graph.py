@@ -27,6 +27,11 @@ def environment_of(urn: str) -> str:
     return stack
 
 
+def is_layer(urn: str) -> bool:
+    """Whether the stack in a URN is one layer of a split environment."""
+    return urn.partition("::")[0].endswith(_LAYERS)
+
+
 def name_of(urn: str) -> str:
     return urn.rpartition("::")[2]
 

@@ -20,6 +20,7 @@ from pulumi_policy import (
 from pulumi_policy import Severity as SdkSeverity
 
 from trainyard.policies.analyzer import Analyzer
+from trainyard.policies.exemptions import Exemption, Register, written
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Rule, Scope
 
@@ -51,8 +52,11 @@ def policies(rules: Iterable[Rule] = RULES) -> list[Policy]:
     ]
 
 
-def analyzer(rules: Sequence[Rule] = RULES) -> Analyzer:
-    return Analyzer(NAME, rules, policies(rules))
+def analyzer(rules: Sequence[Rule] = RULES, exemptions: Iterable[Exemption] | None = None) -> Analyzer:
+    """Without `exemptions`, those of policies/exemptions.yaml count."""
+    register = Register(written() if exemptions is None else exemptions, (rule.id for rule in rules))
+    served = [*rules, register.rule()]
+    return Analyzer(NAME, served, policies(served), register)
 
 
 def serve() -> None:

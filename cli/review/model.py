@@ -28,7 +28,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule has against a resource. `level` is mandatory or advisory; `controls` as the rule names them."""
+    """What a rule has against a resource. `level` is mandatory, advisory or exempt."""
 
     standing: Standing
     rule: str
@@ -178,12 +178,12 @@ def _findings(found: list[Found], standing: Standing) -> Iterator[Finding]:
             rule.title,
             rule.severity,
             finding.verdict,
-            "advisory" if rule.advice else "mandatory",
+            "exempt" if finding.exemption else "advisory" if rule.advice else "mandatory",
             resource.urn,
             resource.type,
             resource.name,
             finding.place,
-            finding.message,
+            f"[{finding.exemption}] {finding.message}" if finding.exemption else finding.message,
             rule.why,
             rule.remedy,
             rule.controls,

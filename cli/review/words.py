@@ -51,7 +51,7 @@ def resource_line(change: Change) -> str:
 def finding_line(finding: Finding) -> str:
     place = f"{finding.name}.{finding.place}" if finding.place else finding.name
     unverified = f" [{finding.verdict}]" if finding.verdict is Verdict.UNVERIFIED else ""
-    advice = " [advice]" if finding.level != "mandatory" else ""
+    advice = " [advice]" if finding.level == "advisory" else ""
     return f"{finding.severity} {finding.rule}{unverified}{advice}: {place}: {finding.message}"
 
 
