@@ -1,4 +1,4 @@
-"""Known ways from a permission to more permissions or to data: the table `iam_paths.yaml`."""
+"""Ways from a permission to more permissions or to data, and what an action is: two tables beside this module."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+# Verbs that change nothing. Reading data is a matter of `exfiltration`.
+READS = (
+    *("batchdescribe", "batchget", "check", "describe", "estimate", "filter", "get", "list", "lookup", "preview"),
+    *("query", "scan", "search", "select", "simulate", "test", "validate", "view"),
+)
 
 _KINDS = ("escalation", "exfiltration")
 
@@ -50,3 +56,20 @@ def escalations() -> tuple[Way, ...]:
 
 def exfiltrations() -> tuple[Way, ...]:
     return _table()["exfiltration"]
+
+
+@cache
+def _actions() -> dict[str, dict[str, frozenset[str]]]:
+    raw = yaml.safe_load(Path(__file__).with_name("iam_actions.yaml").read_text(encoding="utf-8"))
+    return {
+        service: {kind: frozenset(name.lower() for name in names) for kind, names in kinds.items()}
+        for service, kinds in raw.items()
+    }
+
+
+def can_be_restricted(action: str) -> bool:
+    """Whether an action, named in full, changes something that could be named as its resource. An action of a service
+    that is not in the table is taken to have none."""
+    service, _, name = action.lower().partition(":")
+    kinds = _actions().get(service)
+    return kinds is not None and not name.startswith(READS) and not any(name in names for names in kinds.values())

@@ -6,6 +6,7 @@ from types import ModuleType
 
 from trainyard.policies.rule import Rule
 from trainyard.policies.rules import (
+    attachments,
     backups,
     buckets,
     capacity,
@@ -66,6 +67,7 @@ SUBJECTS = (
     buckets,
     keys,
     identities,
+    attachments,
     trust,
     registries,
     logs,

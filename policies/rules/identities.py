@@ -9,47 +9,12 @@ from trainyard.policies import documents, grants
 from trainyard.policies.documents import Statement
 from trainyard.policies.grants import CARRIERS, Grants
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.iam_paths import Way, escalations, exfiltrations
+from trainyard.policies.iam_paths import READS, Way, can_be_restricted, escalations, exfiltrations
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import Value, shown
 
-# What attaches managed policies, and the property that names them: one ARN, or a list.
-_ATTACHMENTS = {
-    "aws:iam/groupPolicyAttachment:GroupPolicyAttachment": "policyArn",
-    "aws:iam/groupPolicyAttachmentsExclusive:GroupPolicyAttachmentsExclusive": "policyArns",
-    "aws:iam/policyAttachment:PolicyAttachment": "policyArn",
-    "aws:iam/role:Role": "managedPolicyArns",
-    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": "policyArn",
-    "aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive": "policyArns",
-    "aws:iam/userPolicyAttachment:UserPolicyAttachment": "policyArn",
-    "aws:iam/userPolicyAttachmentsExclusive:UserPolicyAttachmentsExclusive": "policyArns",
-    "aws:ssoadmin/managedPolicyAttachment:ManagedPolicyAttachment": "managedPolicyArn",
-}
-_KEYS_OF_USERS = frozenset(
-    {"aws:iam/accessKey:AccessKey", "aws:iam/serviceSpecificCredential:ServiceSpecificCredential"}
-)
-# What gives a user permissions of its own, and the property that says so.
-_TO_USERS = {
-    "aws:iam/policyAttachment:PolicyAttachment": "users",
-    "aws:iam/userPoliciesExclusive:UserPoliciesExclusive": "policyNames",
-    "aws:iam/userPolicy:UserPolicy": "user",
-    "aws:iam/userPolicyAttachment:UserPolicyAttachment": "user",
-    "aws:iam/userPolicyAttachmentsExclusive:UserPolicyAttachmentsExclusive": "policyArns",
-}
-_PASSWORDS = frozenset({"aws:iam/userLoginProfile:UserLoginProfile"})
-
-# AWS's own policies that give a whole service or more, or let their holder read all data.
-_BROAD = re.compile(
-    r"arn:aws[a-z-]*:iam::aws:policy/(?:[\w-]+/)*"
-    r"(?:AdministratorAccess(?:-[\w-]+)?|PowerUserAccess|SystemAdministrator|DatabaseAdministrator|ReadOnlyAccess"
-    r"|\w*FullAccess(?:_v\d+|V\d+)?)"
-)
 _WHOLE_SERVICE = re.compile(r"[^:]+:[*?]*\*[*?]*")
 _WILD = re.compile(r"[*?]")
-# Verbs that change nothing. Reading data is another rule's matter.
-_READS = ("batchdescribe", "batchget", "check", "describe", "estimate", "filter", "get", "list", "lookup")
-_READS_TOO = ("preview", "query", "scan", "search", "select", "simulate", "test", "validate", "view")
-
 _LEAST = {"NIST 800-53": ("AC-6", "AC-6(1)", "AC-3"), "ISO 27001": ("A.5.15", "A.8.2")}
 
 
@@ -113,11 +78,48 @@ def no_service_wildcard(carrier: Resource) -> Iterator[Finding]:
 def _changes_by_pattern(action: str) -> bool:
     verb = action.partition(":")[2].lower()
     wild = _WILD.search(verb)
-    return wild is not None and not verb[: wild.start()].startswith((*_READS, *_READS_TOO))
+    return wild is not None and not verb[: wild.start()].startswith(READS)
 
 
 def _named(actions: Iterable[str]) -> str:
     return shown(", ".join(actions))
+
+
+@resource_rule(
+    "iam-no-writes-everywhere",
+    title="No identity policy changes what it likes of a kind, where it could name what it means",
+    severity=Severity.MEDIUM,
+    applies=CARRIERS,
+    controls={"Checkov": ("CKV_AWS_290", "CKV_AWS_355"), **_LEAST},
+    why=(
+        'A role that writes its own logs on "*" writes, and can flood, every log group; '
+        'one that pushes images on "*" replaces those of every team.'
+    ),
+    remedy="""
+{"Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"], "Resource": f"{log_group_arn}:*"}
+{"Effect": "Allow", "Action": "autoscaling:SetDesiredCapacity", "Resource": "*",          # or chosen by a tag
+ "Condition": {"StringEquals": {"aws:ResourceTag/owner": team}}}
+""",
+)
+def no_writes_everywhere(carrier: Resource) -> Iterator[Finding]:
+    def check(document: Value) -> Iterator[Finding]:
+        for statement in grants.read(document).allowed:
+            if grants.everywhere(statement):
+                named = [one for one in statement.actions if not _WILD.search(one) and can_be_restricted(one)]
+                if writing := [one for one in named if not _chosen(statement, one)]:
+                    yield violation(f"{statement.label} allows {_named(writing)} on every resource", document)
+
+    yield from _documents(carrier, check)
+
+
+def _chosen(statement: Statement, action: str) -> bool:
+    """Whether a condition of the action's own service, or on a new resource's tags, says which are meant."""
+    service = action.partition(":")[0].lower()
+    if service != "kms":
+        return bool(documents.pinned(statement, "aws:requesttag/", f"{service}:"))
+    # kms:ViaService and kms:CallerAccount say by which way, not which key.
+    on_behalf = statement.conditions.get("bool", {}).get("kms:grantisforawsresource") == ("true",)
+    return on_behalf or bool(documents.pinned(statement, "kms:encryptioncontext:", "kms:granteeprincipal"))
 
 
 @resource_rule(
@@ -298,77 +300,3 @@ def pass_role_bounded(carrier: Resource) -> Iterator[Finding]:
                 yield violation(f"{statement.label} has no iam:PassedToService: the role goes to any service", document)
 
     yield from _documents(carrier, check)
-
-
-@resource_rule(
-    "iam-no-broad-managed-policy",
-    title="No identity has one of AWS's policies for a whole account or a whole service",
-    severity=Severity.HIGH,
-    applies=frozenset(_ATTACHMENTS),
-    controls={"Checkov": ("CKV_AWS_274", "CKV2_AWS_56"), **_LEAST},
-    why=(
-        "AdministratorAccess and its like fit nobody's work. ...FullAccess and ReadOnlyAccess reach every bucket and "
-        "every secret of the account, and AWS widens them without asking."
-    ),
-    remedy="""
-aws.iam.RolePolicy(name, role=role.id, policy=pulumi.Output.json_dumps({...}))      # the actions that are used
-""",
-)
-def no_broad_managed_policy(attachment: Resource) -> Iterator[Finding]:
-    named = attachment[_ATTACHMENTS[attachment.type]]
-
-    def check(arn: Value) -> Iterator[Finding]:
-        if (text := arn.text()) and _BROAD.fullmatch(text):
-            yield violation(f"{text.rpartition('/')[2]} is attached", arn)
-
-    yield from each([named] if isinstance(named.raw, str) or not named.known else named.items(), check)
-
-
-@resource_rule(
-    "iam-no-user-credentials",
-    title="No user has an access key or a password that Pulumi makes",
-    severity=Severity.HIGH,
-    applies=_KEYS_OF_USERS | _PASSWORDS,
-    controls={
-        "Checkov": ("CKV_AWS_273",),
-        "NIST 800-53": ("IA-2", "IA-5", "AC-2"),
-        "ISO 27001": ("A.5.16", "A.5.17"),
-    },
-    why=(
-        "A key that never expires ends up in a shell's history, an image or a notebook, and lies in the stack's state. "
-        "Roles and identity providers give credentials that end by themselves."
-    ),
-    remedy="""
-aws.iam.Role(name, assume_role_policy=...)      # for people: IAM Identity Center; for CI: an OIDC provider
-""",
-)
-def no_user_credentials(credential: Resource) -> Iterator[Finding]:
-    status = credential["status"]
-    if credential.type in _PASSWORDS:
-        yield violation("a password for the console is made here", credential["user"])
-    elif status.text() != "Inactive":
-        yield violation("a credential is made here that works until someone takes it away", status)
-
-
-@resource_rule(
-    "iam-no-user-policies",
-    title="Permissions are given to roles and groups, not to single users",
-    severity=Severity.LOW,
-    applies=frozenset(_TO_USERS),
-    controls={
-        "FSBP": ("IAM.2",),
-        "Checkov": ("CKV_AWS_40",),
-        "Trivy": ("AWS-0143",),
-        "NIST 800-53": ("AC-2", "AC-3", "AC-6"),
-        "ISO 27001": ("A.5.15", "A.5.18"),
-    },
-    why="What a person collected over the years leaves with nobody: a group or a role loses it when the work ends.",
-    remedy="""
-aws.iam.GroupPolicyAttachment(name, group=group.name, policy_arn=policy.arn)      # or a role that the person assumes
-""",
-)
-def no_user_policies(attachment: Resource) -> Iterator[Finding]:
-    to_users = attachment[_TO_USERS[attachment.type]]
-    named = to_users.text() if isinstance(to_users.raw, str) or not to_users.known else to_users.items()
-    if named:
-        yield violation("a user is given permissions of its own", to_users)

@@ -20,6 +20,7 @@ _POLICIES = {
     "aws:cloudwatch/logDestinationPolicy:LogDestinationPolicy": "accessPolicy",
     "aws:cloudwatch/logResourcePolicy:LogResourcePolicy": "policyDocument",
     "aws:dynamodb/resourcePolicy:ResourcePolicy": "policy",
+    "aws:ec2/vpcEndpoint:VpcEndpoint": "policy",
     "aws:ecr/registryPolicy:RegistryPolicy": "policy",
     "aws:ecr/repositoryPolicy:RepositoryPolicy": "policy",
     "aws:efs/fileSystemPolicy:FileSystemPolicy": "policy",
@@ -42,6 +43,7 @@ _POLICIES = {
 # Of these, those that have a policy of AWS's or none where the program gives none.
 _HAVE_A_DEFAULT = frozenset(
     {
+        "aws:ec2/vpcEndpoint:VpcEndpoint",
         "aws:kms/externalKey:ExternalKey",
         "aws:kms/key:Key",
         "aws:kms/replicaKey:ReplicaKey",
