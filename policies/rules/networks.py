@@ -303,7 +303,11 @@ def _covers(rule: Value, port: int) -> bool:
     protocol = str(int(raw)) if isinstance(raw, float) else (rule["protocol"].text() or "-1").lower()
     if protocol in ("-1", "all"):
         return True
-    return protocol in ("tcp", "6") and _number(rule["fromPort"]) <= port <= _number(rule["toPort"])
+    if protocol not in ("tcp", "6"):
+        return False
+    first, last = _number(rule["fromPort"]), _number(rule["toPort"])
+    # An ACL keeps no state: answers come back to the ports from 1024 up, and have to be let in there.
+    return first <= port <= last and not (first >= 1024 and last == 65535)
 
 
 def _number(value: Value) -> int:
