@@ -15,7 +15,7 @@ import traceback
 
 import typer
 
-from trainyard.cli import data, demo, local, output
+from trainyard.cli import data, demo, local, output, policies
 from trainyard.cli.bootstrap import bootstrap
 from trainyard.cli.checkpoint import app as checkpoint
 from trainyard.cli.doctor import doctor
@@ -37,6 +37,7 @@ app = typer.Typer(
 app.add_typer(local.app, name="local", help="The rehearsal: the platform in an emulated account on this machine.")
 app.add_typer(data.app, name="data", help="Training data: text to token shards.")
 app.add_typer(checkpoint, name="checkpoint", help="What a run has saved: look, verify, tidy up.")
+app.add_typer(policies.app, name="policies", help="The rules that every environment is judged by.")
 app.command("preview")(preview)
 app.command("review")(review)
 app.command("doctor")(doctor)
