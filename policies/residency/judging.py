@@ -41,6 +41,8 @@ def rule_on(environment: str, data_class: str, place: Place) -> Ruling:
         return _FINE
     if not data_class:
         return Ruling(Verdict.UNVERIFIED, "nothing in this stack has a data-class tag that says what these data are")
+    if place.anywhere:
+        return Ruling(Verdict.VIOLATION, f"{data_class} data of {home[1].name} would be in every country at once")
     if code is None:
         kind = "region" if place.region else "place"
         where = "`jurisdictions`" if place.region else "`hosts` or `accounts`"

@@ -51,6 +51,8 @@ class Place:
     region: str = ""
     jurisdiction: str = ""
     unread: UnverifiedError | None = None
+    anywhere: bool = False
+    """Whether this is no one place: data can be in any country at once."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,9 @@ def classes_of(resource: Resource, graph: Graph) -> frozenset[str]:
 def place_of(resource: Resource) -> Place:
     """The region that a resource is in: its own, its ARN's, or its provider's."""
     region = resource["region"]
+    if not region.known and resource.property_dependencies and "region" not in resource.property_dependencies:
+        # The engine says which properties the program gave, and this is none of them: it is the provider's.
+        region = Value(None, region.path, region.urn)
     try:
         text = region.text() or _region_of_arn(resource) or _provider_region(resource)
     except UnverifiedError as unread:
@@ -267,7 +272,7 @@ class Reader:
     def everyone(self, at: Value) -> Iterator[Landing]:
         """A switch that opens something to everyone."""
         del at
-        yield Landing(Place("everyone, anywhere"))
+        yield Landing(Place("everyone, in any country", anywhere=True))
 
     def account(self, at: Value) -> Iterator[Landing]:
         if not at.known:
@@ -279,7 +284,7 @@ class Reader:
     def edge(self, at: Value) -> Iterator[Landing]:
         """Edge locations, which are wherever the users are. A switch may be off."""
         if not at.known or at.text() not in ("Suspended", "Disabled"):
-            yield Landing(Place("edge locations, in any country"))
+            yield Landing(Place("edge locations, in any country", anywhere=True))
 
     def reference(self, at: Value) -> Iterator[Landing]:
         """An id that is worth something only where this stack has its bearer."""

@@ -14,7 +14,7 @@ from trainyard.policies.rule import Finding, Severity, Verdict, resource_rule, s
 from trainyard.policies.rules.transfers import CONTROLS
 from trainyard.policies.values import Value
 
-_ANYWHERE = Place("any region")
+_ANYWHERE = Place("any region", anywhere=True)
 _UNBOUNDED = "no statement of its policy denies everyone kms:ReplicateKey by kms:ReplicaRegion"
 _NOT_EQUAL = ("stringnotequals", "stringnotequalsifexists", "stringnotlike")
 
