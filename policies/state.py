@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from trainyard.policies.exemptions import Exemption, Register, written
 from trainyard.policies.graph import Graph, Resource, name_of
@@ -37,6 +37,12 @@ def evaluate_state(
         evaluate([register.rule()], stack),
     )
     return map(register.answer, results)
+
+
+def graph_of(export: Mapping[str, Any], side: Literal["inputs", "outputs"] = "outputs") -> Graph:
+    """The resources of an exported deployment; none where it is empty."""
+    resources = (export.get("deployment") or {}).get("resources") or []
+    return _graph([raw for raw in resources if not raw.get("delete")], side)
 
 
 def _graph(raw_resources: list[Mapping[str, Any]], side: str) -> Graph:

@@ -32,6 +32,7 @@ def render(review: Review) -> str:
         controls=words.controls,
         finding_line=words.finding_line,
         property_line=words.property_line,
+        residency_lines=words.residency_lines,
         resource_line=words.resource_line,
     )
     if len(text) <= LONGEST:

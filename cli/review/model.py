@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from trainyard.cli.review import picture
+from trainyard.cli.review import picture, residency
+from trainyard.cli.review.residency import Residency
 from trainyard.local.changes import Change, Operation
 from trainyard.local.review import Comparison, Found, Side, classified
 from trainyard.policies.rule import Severity, Verdict
@@ -78,6 +79,7 @@ class Environment:
     resources_before: int = 0
     resources_after: int = 0
     apply_error: str = ""
+    residency: Residency | None = None
     picture: str = ""
     """SVG of the later side, with what changes marked on it."""
     failure: str = ""
@@ -149,6 +151,7 @@ def environment_of(comparison: Comparison) -> Environment:
         _count(comparison.base),
         _count(comparison.head),
         comparison.error,
+        residency.compared(comparison.base.export, comparison.head.export),
         picture.draw(comparison.base.export, comparison.head.export, comparison.changes)
         if comparison.head.export
         else "",

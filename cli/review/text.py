@@ -42,6 +42,10 @@ def _show(environment: Environment, console: Console) -> None:
             console.print(
                 f"        time: {escape(one.consequence.downtime)}\n        data: {escape(one.consequence.data)}"
             )
+    if environment.residency and environment.residency.changed:
+        console.print("  [bold]Where data can get now[/]")
+        for said in words.residency_lines(environment.residency):
+            console.print(f"    {escape(said)}", style="red")
     if environment.changes:
         console.print("  [bold]Resources[/]")
     for one in environment.changes:

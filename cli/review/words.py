@@ -7,6 +7,7 @@ from typing import Any
 
 from trainyard.cli.review.model import Environment, Finding, Review, Standing
 from trainyard.cli.review.picture import SIGNS
+from trainyard.cli.review.residency import Residency
 from trainyard.local.changes import Change, Operation, PropertyChange
 from trainyard.policies.rule import Verdict
 
@@ -88,3 +89,14 @@ def conclusion(review: Review) -> str:
         2: "settings are wrong",
         3: "not all of it could be judged",
     }[review.exit_status]
+
+
+def residency_lines(residency: Residency) -> list[str]:
+    """What the change does to where data lies and can get."""
+    moved = [
+        f"{one.data_class} data lies in {one.place} now ({one.after} resources)"
+        for one in residency.places
+        if one.after and not one.before
+    ]
+    opened = [f"{one.data_class} data can get to {one.place}: {one.path}" for one in residency.ways if one.new]
+    return [*moved, *opened]

@@ -15,6 +15,7 @@ from rich.console import Console
 from trainyard.cli.architecture import svg
 from trainyard.cli.review import junit, markdown, page, picture, sarif, text
 from trainyard.cli.review.model import Environment, Review, Standing, environment_of
+from trainyard.cli.review.residency import DataPlace, Residency, Way
 from trainyard.local.changes import Change, Operation, PropertyChange, changes_in, steps_of
 from trainyard.local.review import Comparison, Side, classified
 from trainyard.policies.cases import cases_of
@@ -231,6 +232,26 @@ def test_picture_marks_what_changes_and_counts_what_goes() -> None:
     assert drawn.count(">changed<") == 1
     assert drawn.count(">~1 -1<") == 1
     assert svg(after) == svg(after, marks={})
+
+
+def test_where_data_can_get_now_is_said() -> None:
+    found = Residency(
+        (DataPlace("health", "me-central-1", 3, 3), DataPlace("health", "us-east-1", 0, 1)),
+        (
+            Way("health", "us-east-1", "data → its replica (us-east-1)", Verdict.VIOLATION, "no basis", new=True),
+            Way("health", "eu-west-1", "data → log", Verdict.PASSED, "", new=False),
+        ),
+    )
+    told = review(replace(environment(), residency=found))
+    said = io.StringIO()
+    text.show(told, Console(file=said, width=200))
+
+    for written in (said.getvalue(), markdown.render(told)):
+        assert "health data lies in us-east-1 now (1 resources)" in written
+        assert "health data can get to us-east-1: data → its replica (us-east-1)" in written
+        assert "eu-west-1" not in written
+    assert page.render(told).count("eu-west-1") == 1
+    assert not replace(found, places=found.places[:1], ways=found.ways[1:]).changed
 
 
 def test_sarif_names_rules_places_and_what_is_new() -> None:
