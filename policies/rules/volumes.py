@@ -10,7 +10,7 @@ from trainyard.policies.preflight import LAUNCH_TEMPLATES, yes
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, violation
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value
 
-_INSTANCES = frozenset({"aws:ec2/instance:Instance"})
+_INSTANCES = frozenset({"aws:ec2/instance:Instance", "aws:ec2/spotInstanceRequest:SpotInstanceRequest"})
 _CONFIGURATIONS = frozenset({"aws:ec2/launchConfiguration:LaunchConfiguration"})
 _SINGLE = frozenset(
     {"aws:ebs/volume:Volume", "aws:ebs/snapshotCopy:SnapshotCopy", "aws:ec2/amiCopy:AmiCopy"}
