@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent import futures
@@ -90,3 +91,9 @@ def _metadata(rule: Rule) -> dict[str, Any]:
         "tags": [f"{name} {control}" for name, controls in rule.controls.items() for control in controls],
         "remediation_steps": rule.remedy,
     }
+
+
+if __name__ == "__main__":
+    # What policies/unverified-advisory.json holds.
+    advice = {rule.id: {"unverified": "advisory"} for rule in RULES}
+    print(json.dumps(advice, indent=2))
