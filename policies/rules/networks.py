@@ -18,6 +18,7 @@ from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
 _FLOW_LOGS = frozenset({"aws:ec2/flowLog:FlowLog"})
 _ENDPOINTS = frozenset({"aws:ec2/vpcEndpoint:VpcEndpoint"})
 _ENDPOINT_POLICIES = frozenset({"aws:ec2/vpcEndpointPolicy:VpcEndpointPolicy"})
+_NATS = frozenset({"aws:ec2/natGateway:NatGateway"})
 _GATEWAY_PLACES = frozenset({"aws:ec2/vpcEndpointRouteTableAssociation:VpcEndpointRouteTableAssociation"})
 _INTERFACE_PLACES = frozenset({"aws:ec2/vpcEndpointSubnetAssociation:VpcEndpointSubnetAssociation"})
 _ROUTES = frozenset({"aws:ec2/route:Route"})
@@ -70,11 +71,15 @@ def flow_logs(vpc: Resource, graph: Graph) -> Iterator[Finding]:
 
 @stack_rule(
     "network-endpoints-for-nodes",
-    title="A VPC with nodes reaches S3, ECR and EC2 over endpoints of its own",
+    title="A VPC with nodes reaches S3 over an endpoint; ECR and EC2 too, for personal data or without a NAT gateway",
     severity=Severity.MEDIUM,
     applies=VPCS,
     controls={"FSBP": ("EC2.10", "EC2.55", "EC2.56"), **_NETWORK},
-    why="Without them images and checkpoints take the way over a NAT gateway: paid by the gigabyte, past every policy.",
+    why=(
+        "Checkpoints over a NAT gateway are paid by the gigabyte and pass no policy; S3's endpoint costs nothing. "
+        "Without a NAT gateway no node starts unless ECR and EC2 have endpoints. With one they can cost more than "
+        "they save, which may be right as long as the data may meet the internet."
+    ),
     remedy="""
 aws.ec2.VpcEndpoint(name, vpc_id=vpc.id, service_name=f"com.amazonaws.{region}.s3", vpc_endpoint_type="Gateway",
     route_table_ids=[table.id for table in tables])
@@ -89,7 +94,7 @@ def endpoints_for_nodes(vpc: Resource, graph: Graph) -> Iterator[Finding]:
     found = graph.attached(vpc, _ENDPOINTS, "vpcId")
     services = [(endpoint, _service(endpoint)) for endpoint in found.certain]
     doubtful = bool(found.possible) or any(service is None for _, service in services)
-    for service in _NODES_NEED:
+    for service in _NODES_NEED if _needs_all(vpc, graph) else _NODES_NEED[:1]:
         ends = [endpoint for endpoint, name in services if name == service]
         if not ends and (doubtful or has_nodes is None):
             yield unverified(f"whether there is an endpoint for {service}, and nodes that need it, is not known yet")
@@ -97,6 +102,14 @@ def endpoints_for_nodes(vpc: Resource, graph: Graph) -> Iterator[Finding]:
             yield violation(f"there is no endpoint for {service}")
         elif all(faults := [_idle(endpoint, vpc, graph) for endpoint in ends]):
             yield from [replace(fault, message=f"{service}: {fault.message}") for fault in faults if fault]
+
+
+def _needs_all(vpc: Resource, graph: Graph) -> bool:
+    """Whether nothing may, or can, go by a NAT gateway of the VPC."""
+    if tags_of(vpc)["data-class"].text() in OWN_KEY_CLASSES:
+        return True
+    subnets = graph.attached(vpc, SUBNETS, "vpcId").certain
+    return not any(graph.refers(nat, "subnetId", subnet) for nat in graph.of(_NATS) for subnet in subnets)
 
 
 def _has_nodes(vpc: Resource, graph: Graph) -> bool | None:
