@@ -172,6 +172,33 @@ def no_decrypt_everywhere(carrier: Resource) -> Iterator[Finding]:
     yield from _documents(carrier, check)
 
 
+@stack_rule(
+    "iam-key-use-bounded",
+    title="An identity uses a key through the service, or for the data, that it means",
+    severity=Severity.LOW,
+    applies=CARRIERS,
+    controls={"AWS prescriptive guidance": ("Encryption best practices for AWS KMS",), **_LEAST},
+    why=(
+        "A key is shared by many buckets and volumes. Without a condition, whoever gets hold of any of its ciphertext "
+        "can have it decrypted. Right where a program calls KMS itself: then say the encryption context."
+    ),
+    remedy="""
+"Condition": {"StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com"},
+              "ArnLike": {"kms:EncryptionContext:aws:s3:arn": [bucket_arn, f"{bucket_arn}/*"]}}
+""",
+    advice=True,
+)
+def key_use_bounded(carrier: Resource, _: Graph) -> Iterator[Finding]:
+    def check(document: Value) -> Iterator[Finding]:
+        allowed = grants.read(document)
+        for action in ("kms:Decrypt", "kms:CreateGrant"):
+            for statement in allowed.of(action):
+                if not documents.pinned(statement, "kms:viaservice") and not _chosen(statement, action):
+                    yield violation(f"{statement.label} allows {action} by any way", document)
+
+    yield from _documents(carrier, check)
+
+
 @resource_rule(
     "iam-no-privilege-escalation",
     title="No identity policy lets its holder take more permissions",
