@@ -28,7 +28,9 @@ _CHOSEN_BY_KIND = ("ssm:resourcetag/", "kms:resourcealiases", "s3:dataaccesspoin
 _EVERYTHING = re.compile(r"[*?:]*\*[*?:]*")
 _WILD = re.compile(r"[*?/:]*\*[*?/:]*")
 # The words before the name in an ARN, where they are followed by no separator before the wildcard.
-_TYPE_WORD = re.compile(r"([a-z-]+[/:]|(parameter|secret|key|role|user|policy|table|snapshot|function)(?=\*))")
+_TYPE_WORD = re.compile(r"([A-Za-z-]+[/:]|(parameter|secret|key|role|user|policy|table|snapshot|function)(?=\*))")
+# Auto Scaling names its groups twice: by an id, and behind this by the name.
+_SECOND_WORD = re.compile(r":(autoScalingGroup|launchConfiguration)Name/")
 # Services whose ARN has the name alone, with no word for its type before it.
 _NAMED_AT_ONCE = ("s3", "sqs", "sns")
 
@@ -109,5 +111,6 @@ def _wide(pattern: str) -> bool:
     if service == "s3":
         name = name.partition("/")[0]
     elif service not in _NAMED_AT_ONCE:
-        name = _TYPE_WORD.sub("", name, count=1) if _TYPE_WORD.match(name) else name
+        word = _TYPE_WORD.match(name)
+        name = _SECOND_WORD.sub(":", name[word.end() :] if word else name)
     return _WILD.fullmatch(name) is not None

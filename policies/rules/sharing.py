@@ -166,6 +166,6 @@ def _organization(name: str) -> str | None:
 
 
 def _has_no_account(name: str) -> bool:
-    """Whether it is an ARN of S3, whose account cannot be seen, or one of AWS's own."""
+    """Whether it is an ARN that shows no account, as a bucket's, or one of AWS's own principals."""
     parts = name.split(":", 5)
-    return len(parts) == 6 and (parts[2] == "s3" or parts[4] == "aws")
+    return len(parts) == 6 and parts[4] in ("", "aws", "cloudfront")
