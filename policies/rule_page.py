@@ -21,8 +21,8 @@ def _lines() -> Iterator[str]:
     yield "# The rules"
     yield ""
     yield f"All {total} of them, by subject; made by `python -m trainyard.policies.rule_page`. Why a rule is there and"
-    yield "what to write: `trainyard policies explain ID`. What passes and what does not: `policies/cases/ID.yaml`. Advice"
-    yield "stops nothing. Nothing here is legal advice."
+    yield "what to write: `trainyard policies explain ID`. What passes and what does not: `policies/cases/ID.yaml`."
+    yield "Advice stops nothing. Nothing here is legal advice."
     for module in SUBJECTS:
         rules = rules_in(module)
         yield ""
