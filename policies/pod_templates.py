@@ -51,6 +51,12 @@ _WORKLOAD_GROUPS = re.compile(
 _MAY_HOLD_PODS = re.compile(r"spec|\w*(Spec|Template)s?|templates?")
 _NO_PODS = ("apiVersion", "kind", "metadata", "status", "id", "urn")
 
+# Each of these may nest a YAML text one deeper. The loader in C is ten times as fast, and a large stack has hundreds of
+# job templates; but it dies, with the whole process, of a text that is nested some ten thousand deep.
+_NESTING = re.compile(r"[\[{]|[-?:]\s")
+_FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MOST_NESTING, _LONGEST_FAST = 2000, 100_000
+
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _PLACEHOLDER = re.compile(r"\$\{\w+\}")
 
@@ -137,7 +143,7 @@ def unread(resource: Resource) -> Iterator[tuple[Value, str]]:
         return
     for entry in _entries(resource["data"]):
         if entry.raw is UNKNOWN:
-            if _is_template(resource):
+            if is_job_template(resource):
                 yield entry, "the job template is not known yet"
         elif _is_manifest(entry, resource) and _manifests(entry.raw) is None:
             yield entry, "this looks like the manifest of a job and is no YAML"
@@ -271,7 +277,7 @@ def _search(value: Value, whole: bool) -> Iterator[tuple[Value, Value, Value]]:
 
 def _is_manifest(entry: Value, resource: Resource) -> bool:
     """Whether an entry of a ConfigMap looks like the manifest of a job."""
-    return isinstance(entry.raw, str) and "kind:" in entry.raw and (GPU in entry.raw or _is_template(resource))
+    return isinstance(entry.raw, str) and "kind:" in entry.raw and (GPU in entry.raw or is_job_template(resource))
 
 
 def _entries(data: Value) -> list[Value]:
@@ -280,17 +286,19 @@ def _entries(data: Value) -> list[Value]:
     return list(data.fields().values()) if isinstance(data.raw, dict) else []
 
 
-def _is_template(resource: Resource) -> bool:
+def is_job_template(resource: Resource) -> bool:
     """Whether a ConfigMap's labels say that it is a job template, or may do so once they are known."""
     metadata = resource.props.get("metadata")
     labels = metadata.get("labels") if isinstance(metadata, Mapping) else metadata
     return labels is UNKNOWN or (isinstance(labels, Mapping) and JOB_TEMPLATE_LABEL in labels)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=8192)
 def _manifests(text: str) -> list[dict[str, Any]] | None:
     """The objects in a YAML text, read once for all rules; None where it is no YAML."""
+    nesting = sum(1 for _ in _NESTING.finditer(text))
+    loader = _FAST_LOADER if nesting < _MOST_NESTING and len(text) < _LONGEST_FAST else yaml.SafeLoader
     try:
-        return [one for one in yaml.safe_load_all(text) if isinstance(one, dict)]
+        return [one for one in yaml.load_all(text, loader) if isinstance(one, dict)]
     except (yaml.YAMLError, ValueError, RecursionError):
         return None

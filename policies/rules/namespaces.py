@@ -8,19 +8,21 @@ no quota: what stands there has been reviewed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from trainyard.policies.gpu_groups import has_gpus
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.pod_templates import (
     CONFIG_MAPS,
     ENFORCED,
-    JOB_TEMPLATE_LABEL,
     NAMESPACES,
     PRIVILEGED_REASON,
     each_pod,
     has_pods,
     is_explained,
+    is_job_template,
     written_namespace,
 )
 from trainyard.policies.preflight import NODE_GROUPS
@@ -35,6 +37,8 @@ _LIMITS = frozenset({"kubernetes:core/v1:LimitRange"})
 LOCAL_QUEUES = tuple(
     f"kubernetes:kueue.x-k8s.io/{version}:LocalQueue" for version in ("v1alpha1", "v1beta1", "v1beta2")
 )
+
+_SIGNS = _BINDINGS | CONFIG_MAPS | frozenset(LOCAL_QUEUES)
 
 # What a quota has to bound before it bounds what a team costs or takes from others.
 _GPUS = re.compile(r"(requests\.)?[a-z0-9.-]+/gpu")
@@ -70,20 +74,51 @@ def _part(value: Value, key: str | None) -> Value:
     return value if key is None or value.raw is UNKNOWN else value[key]
 
 
+def inside(namespace: Resource, graph: Graph, types: Iterable[str]) -> Iterator[tuple[Resource, bool | None]]:
+    """Objects of some types that lie in a namespace, or may do so, with what `lies_in` says."""
+    by_name, unplaced = _placed(graph)
+    name = _part(_part(namespace["metadata"], "name"), None).raw
+    candidates = [*by_name.get(name, ()), *unplaced] if isinstance(name, str) else graph.of(types)
+    for one in candidates:
+        if one.type in types and (place := lies_in(one, namespace)) is not False:
+            yield one, place
+
+
+@lru_cache(maxsize=2)
+def _placed(graph: Graph) -> tuple[Mapping[str, list[Resource]], list[Resource]]:
+    """Objects of Kubernetes by their namespace, and those whose namespace is not known yet. Made once for a stack."""
+    by_name: defaultdict[str, list[Resource]] = defaultdict(list)
+    unplaced: list[Resource] = []
+    for resource in graph.resources:
+        if resource.type.startswith("kubernetes:"):
+            metadata = resource.props.get("metadata")
+            place = metadata.get("namespace") if isinstance(metadata, Mapping) else metadata
+            if isinstance(place, str) or place is None:
+                name = written_namespace(resource, Value(place, ("metadata", "namespace"), resource.urn))
+                (by_name[name] if name else unplaced).append(resource)
+            else:
+                unplaced.append(resource)
+    return by_name, unplaced
+
+
 def submitted_to(namespace: Resource, graph: Graph) -> bool | None:
     """Whether people start pods in a namespace by themselves; None where that is not known yet."""
     labels = namespace["metadata"]["labels"]
     if any(labels[label].present for label in _TEAM_LABELS):
         return True
-    signs = [
-        *((one, _binds_people(one)) for one in graph.of(_BINDINGS)),
-        *((one, True) for one in graph.of(LOCAL_QUEUES)),
-        *((one, True) for one in graph.of(CONFIG_MAPS) if one["metadata"]["labels"][JOB_TEMPLATE_LABEL].present),
-    ]
-    inside = [(lies_in(one, namespace), sign) for one, sign in signs if sign is not False]
-    if (True, True) in inside:
+    signs = [(place, _is_sign(one)) for one, place in inside(namespace, graph, _SIGNS)]
+    if (True, True) in signs:
         return True
-    return None if any(place is not False for place, _ in inside) else False
+    return None if any(sign is not False for _, sign in signs) else False
+
+
+def _is_sign(resource: Resource) -> bool | None:
+    """Whether an object is there for people who start pods; None where that is not known yet."""
+    if resource.type in _BINDINGS:
+        return _binds_people(resource)
+    if resource.type in CONFIG_MAPS:
+        return is_job_template(resource)
+    return True
 
 
 def _binds_people(binding: Resource) -> bool | None:
@@ -171,11 +206,17 @@ kubernetes.core.v1.ResourceQuota(name, metadata={"namespace": team}, spec={"hard
 """,
 )
 def gpu_quota(namespace: Resource, graph: Graph) -> Iterator[Finding]:
-    gpus = [has_gpus(group, graph) for group in graph.of(NODE_GROUPS)]
+    gpus = _gpus(graph)
     if True in gpus:
         yield from _has(namespace, graph, _QUOTAS, "quota that counts GPUs", _bounds_gpus)
     elif None in gpus and any(_has(namespace, graph, _QUOTAS, "quota that counts GPUs", _bounds_gpus)):
         yield unverified("no quota here counts GPUs, and whether any nodes have them is not known yet")
+
+
+@lru_cache(maxsize=2)
+def _gpus(graph: Graph) -> frozenset[bool | None]:
+    """What `has_gpus` says of the stack's node groups."""
+    return frozenset(has_gpus(group, graph) for group in graph.of(NODE_GROUPS))
 
 
 @stack_rule(
@@ -201,7 +242,7 @@ def _has(
     people = submitted_to(namespace, graph)
     if people is False:
         return
-    found = [lies_in(one, namespace) for one in graph.of(types) if bounds(one)]
+    found = [place for one, place in inside(namespace, graph, types) if bounds(one)]
     if True in found:
         return
     if people is None or None in found:

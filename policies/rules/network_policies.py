@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.pod_templates import NAMESPACES
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
-from trainyard.policies.rules.namespaces import lies_in, submitted_to
+from trainyard.policies.rules.namespaces import inside, submitted_to
 from trainyard.policies.values import Value
 
 _POLICIES = frozenset({"kubernetes:networking.k8s.io/v1:NetworkPolicy"})
@@ -42,7 +42,7 @@ def default_deny(namespace: Resource, graph: Graph) -> Iterator[Finding]:
     for direction in ("Ingress", "Egress"):
         if direction == "Egress" and people is False:
             continue
-        found = [lies_in(one, namespace) for one in graph.of(_POLICIES) if _isolates(one, direction)]
+        found = [place for one, place in inside(namespace, graph, _POLICIES) if _isolates(one, direction)]
         if True in found:
             continue
         if None in found or (direction == "Egress" and people is None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.pod_templates import (
@@ -17,7 +18,7 @@ from trainyard.policies.pod_templates import (
     written_namespace,
 )
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
-from trainyard.policies.values import Value, shown
+from trainyard.policies.values import UNKNOWN, Value, shown
 
 _ACCOUNTS = frozenset({"kubernetes:core/v1:ServiceAccount"})
 _BINDINGS = frozenset(
@@ -109,13 +110,13 @@ def token_not_mounted(resource: Resource, graph: Graph) -> Iterator[Finding]:
         if mounted.flag() is False or (pod.partial and not mounted.present):
             return
         account, namespace = _account(pod), namespace_name(pod)
-        if not mounted.present and any(_keeps_its_token(one, account, namespace) for one in graph.of(_ACCOUNTS)):
+        if not mounted.present and namespace is not None and (account, namespace) in _without_token(graph):
             return
-        bound = [_binds(binding, account, namespace) for binding in graph.of(_BINDINGS)]
-        if True in bound:
+        bound, more = _bound(graph)
+        if namespace is not None and {(account, namespace), (account, "")} & bound:
             return
         at = mounted if mounted.present else pod.spec
-        if None in bound or namespace is None:
+        if more or namespace is None:
             yield unverified(f"whether a role is bound to {shown(account)} is not known yet", at)
         else:
             yield violation(f"the pod gets the token of {shown(account)}, which no role is bound to", at)
@@ -128,28 +129,35 @@ def _account(pod: Pod) -> str:
     return next((name for name in names if name), "default")
 
 
-def _keeps_its_token(account: Resource, name: str, namespace: str | None) -> bool:
-    """Whether this is the service account, and gives its pods no token unless they ask."""
-    metadata = account["metadata"]
-    same = metadata["name"].text() == name and written_namespace(account, metadata["namespace"]) == namespace
-    return same and account["automountServiceAccountToken"].flag() is False
+@lru_cache(maxsize=2)
+def _without_token(graph: Graph) -> frozenset[tuple[str, str]]:
+    """The service accounts that give their pods no token unless they ask: name and namespace."""
+    found = set()
+    for account in graph.of(_ACCOUNTS):
+        metadata = account["metadata"]
+        if account["automountServiceAccountToken"].raw is False and metadata.known:
+            name, namespace = metadata["name"].raw, written_namespace(account, metadata["namespace"])
+            if isinstance(name, str) and namespace is not None:
+                found.add((name, namespace))
+    return frozenset(found)
 
 
-def _binds(binding: Resource, name: str, namespace: str | None) -> bool | None:
-    """Whether a binding names the service account; None where that is not known yet."""
-    subjects = binding["subjects"]
-    if not subjects.known:
-        return None
-    found: bool | None = False
-    for subject in subjects.items():
-        if not subject.known or not all(subject[key].known for key in ("kind", "name", "namespace")):
-            found = None
-        elif subject["kind"].text() == "ServiceAccount" and subject["name"].text() == name:
-            if namespace is None:
-                found = None
-            elif (subject["namespace"].text() or namespace) == namespace:
-                return True
-    return found
+@lru_cache(maxsize=2)
+def _bound(graph: Graph) -> tuple[frozenset[tuple[str, str]], bool]:
+    """The service accounts that some role is bound to, by name and namespace, and whether there may be more."""
+    found, more = set(), False
+    for binding in graph.of(_BINDINGS):
+        subjects = binding["subjects"]
+        if not subjects.known:
+            more = True
+            continue
+        for subject in subjects.items():
+            parts = [subject[key].raw for key in ("kind", "name", "namespace")] if subject.known else [UNKNOWN]
+            if UNKNOWN in parts:
+                more = True
+            elif parts[0] == "ServiceAccount":
+                found.add((str(parts[1]), str(parts[2] or "")))
+    return frozenset(found), more
 
 
 @resource_rule(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import yaml
@@ -94,6 +94,7 @@ def _registry(image: str) -> str:
     return first if separator and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
+@lru_cache(maxsize=2)
 def _own_accounts(graph: Graph) -> set[str]:
     arns = [arn for one in graph.of(_OF_THE_ACCOUNT) if isinstance(arn := one.props.get("arn"), str)]
     return {parts[4] for arn in arns if len(parts := arn.split(":")) > 5}

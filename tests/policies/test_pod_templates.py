@@ -111,6 +111,15 @@ def test_a_job_templates_pods_are_found_and_what_is_no_yaml_is_told() -> None:
     assert [dotted(at.path) for at, _ in unread(held)] == ["data.odd"]
 
 
+@pytest.mark.parametrize("nested", ["[" * 100_000, "- " * 100_000, "{a: " * 50_000, "? " * 100_000])
+def test_a_text_that_is_nested_too_deep_is_no_yaml(nested: str) -> None:
+    data = {"job.yaml": f"kind: Job\nspec: {nested}", "other": f"kind: Job\nspec:\n  {nested}"}
+    held = made("core/v1:ConfigMap", {"metadata": {"labels": {"trainyard.dev/job-template": "true"}}, "data": data})
+
+    assert list(pods(held)) == []
+    assert {dotted(at.path) for at, _ in unread(held)} == {"data.job.yaml", "data.other"}
+
+
 def test_a_containers_own_setting_comes_before_the_pods() -> None:
     spec = {"securityContext": {"runAsUser": 1, "runAsGroup": 2}, "containers": [{"securityContext": {"runAsUser": 3}}]}
     (pod,) = pods(made("core/v1:Pod", {"spec": spec}))
