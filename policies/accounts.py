@@ -96,3 +96,10 @@ def _allowed_by(providers: list[Resource]) -> Iterator[str]:
                 continue
         if isinstance(raw, list) and len(raw) == 1 and isinstance(raw[0], str):
             yield raw[0]
+
+
+def not_known_to_be_own(account: str) -> str:
+    """What is said of an account while the stack's own is not known, with what would make it known."""
+    return (
+        f"whether {account} is this stack's own account is not known yet; allowed_account_ids of the provider says it"
+    )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from trainyard.policies import documents
-from trainyard.policies.accounts import Trusted, account_of, own_accounts, trusted
+from trainyard.policies.accounts import Trusted, account_of, not_known_to_be_own, own_accounts, trusted
 from trainyard.policies.aws import BUCKETS
 from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph, Resource
@@ -153,7 +153,7 @@ def _judge(name: str, at: Value, own: frozenset[str], known: Trusted) -> Iterato
         if own:
             yield violation(f"it is opened to account {account}, {_NOT_NAMED}", at)
         else:
-            yield unverified(f"whether {account} is this stack's own account is not known yet", at)
+            yield unverified(not_known_to_be_own(account), at)
 
 
 _NOT_NAMED = "which policies/trusted_accounts.yaml does not name"

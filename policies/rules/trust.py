@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from trainyard.policies import documents
-from trainyard.policies.accounts import account_of, own_accounts
+from trainyard.policies.accounts import account_of, not_known_to_be_own, own_accounts
 from trainyard.policies.aws import BUCKETS
 from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph, Resource
@@ -87,7 +87,7 @@ def trust_bounded(role: Resource, graph: Graph) -> Iterator[Finding]:
             continue
         for account in _whole_accounts(statement):
             if not own:
-                yield unverified(f"whether {account} is this stack's own account is not known yet", trust)
+                yield unverified(not_known_to_be_own(account), trust)
             elif account not in own:
                 yield violation(f"{statement.label} trusts all of account {account}, without an external id", trust)
 
