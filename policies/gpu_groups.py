@@ -72,7 +72,7 @@ def lands_on_spot(pod: Pod, graph: Graph) -> bool | None:
         if kinds:
             return any(kind.lower() == "spot" for kind in kinds)
     groups = [one for one in graph.of(NODE_GROUPS) if _may_run_on(selector, one) and has_gpus(one, graph) is not False]
-    kinds = {one["capacityType"].raw for one in groups}
+    kinds = [one["capacityType"].raw for one in groups]
     if "SPOT" in kinds:
         return True
     return None if not groups or UNKNOWN in kinds else False
