@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from trainyard.policies.gpu_groups import has_gpus, is_reserved
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.pod_templates import GPU, Pod, containers, each_pod, has_pods
 from trainyard.policies.preflight import NODE_GROUPS, number, template_of
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, Value
 
 _BUDGETS = frozenset({"aws:budgets/budget:Budget"})
 _SUBSCRIBERS = ("subscriberEmailAddresses", "subscriberSnsTopicArns")
+_GPU_TAINTS = (GPU, "nvidia.com/gpu.present")
 _COST_KEYS = ("cost-centre", "cost-center", "costcentre", "costcenter")
 
 _COST = {"NIST 800-53": ("SC-5", "CM-8"), "ISO 27001": ("A.5.9", "A.8.6")}
@@ -134,3 +136,43 @@ def gpu_nodes_tagged(group: Resource, graph: Graph) -> Iterator[Finding]:
     yield from each(specifications.items(), tagged)
     if untagged:
         yield violation(f"{' and '.join(sorted(untagged))} get no tag cost-centre", specifications)
+
+
+@stack_rule(
+    "cost-gpu-nodes-for-gpu-pods",
+    title="Only pods that ask for GPUs tolerate the taint of GPU nodes; agents of every node may",
+    severity=Severity.LOW,
+    applies=has_pods,
+    controls=_COST,
+    why=(
+        "One small pod keeps a node of eight GPUs from going away. A launcher that has to stand beside its workers may "
+        "be right all the same."
+    ),
+    remedy="""
+"tolerations": []              # the taint nvidia.com/gpu is tolerated where resources ask for GPUs, and nowhere else
+""",
+    advice=True,
+)
+def gpu_nodes_for_gpu_pods(resource: Resource, _: Graph) -> Iterator[Finding]:
+    def check(pod: Pod) -> Iterator[Finding]:
+        # A DaemonSet's pods go with the node; the autoscaler does not count them.
+        if pod.kind == "DaemonSet" or pod.partial or _asks_for_gpus(pod):
+            return
+
+        def tolerated(toleration: Value) -> Iterator[Finding]:
+            key, exists = toleration["key"].text(), toleration["operator"].text() == "Exists"
+            if toleration["effect"].text() == "PreferNoSchedule":
+                return
+            if key in _GPU_TAINTS or (exists and not key):
+                yield violation(
+                    f"the pod may stand on nodes with GPUs ({key or 'any taint'}), and asks for none", toleration
+                )
+
+        yield from each(pod.spec["tolerations"].items(), tolerated)
+
+    yield from each_pod(resource, check)
+
+
+def _asks_for_gpus(pod: Pod) -> bool:
+    sides = [one["resources"][side] for one in containers(pod) for side in ("limits", "requests")]
+    return any(side[GPU].present for side in sides) or bool(pod.spec["resourceClaims"].items())
