@@ -113,6 +113,38 @@ def compare(
     return Comparison(environment, head.settings.region, before, after, changes_in(told), error)
 
 
+def compare_with_state(
+    environment: str,
+    export: Mapping[str, Any],
+    label: str,
+    head: Source,
+    on_event: Callable[[Event], None] | None = None,
+    tell: Tell = lambda _: None,
+) -> Comparison:
+    """Preview `head` on top of a state that was exported elsewhere, which is not applied, and judge it as it is alone.
+
+    `export` is as `foreign_state.read` gives it. Raises `ReviewError` where `head` does not come up.
+    """
+    clear_left_behind()
+    told: list[Event] = []
+    error = ""
+    with scratch.folder(PURPOSE) as folder:
+        with _rehearsal(environment, folder / "state", head) as standing:
+            given = prerequisites.provide(standing.endpoint, head.settings)
+            later = _rehearsal(environment, folder / "state", head, given)
+            tell(f"previewing {head.label} on top of {label}")
+            try:
+                later.engine().take_over(export)
+                later.preview(told.append, look_first=False)
+            except EngineError as failed:
+                error = str(failed)
+        tell(f"bringing {head.label} up alone")
+        with _rehearsal(environment, folder / "alone", head) as standing:
+            given = prerequisites.provide(standing.endpoint, head.settings)
+            after = _applied(_rehearsal(environment, folder / "alone", head, given), head.label, on_event)
+    return Comparison(environment, head.settings.region, side(label, export), after, changes_in(told), error)
+
+
 def clear_left_behind() -> None:
     """Remove what reviews that were killed have left. Their services have ended with them, unless they hang."""
     for left in scratch.left_behind(PURPOSE):

@@ -5,20 +5,21 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from trainyard.cli import environments, output
+from trainyard.cli import environments, output, yaml_document
 from trainyard.cli.progress import step
 
 if TYPE_CHECKING:
     from trainyard.cli.review.model import Environment, Review
-    from trainyard.local.review import Source
+    from trainyard.local.review import Comparison, Source
 
 WORKING_TREE = "working tree"
 
@@ -49,6 +50,10 @@ def review(
     base: Annotated[
         str, typer.Option(metavar="REF|FILE", help="What to compare with: a revision, or another settings file.")
     ] = "HEAD",
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Compare one environment with its exported state: pulumi stack export."),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Try another setting on the later side, as for preview."),
@@ -72,14 +77,21 @@ def review(
     asked = names or _all(root)
     for name in asked:
         environments.environment_file(name, root)
+    if state is not None and len(asked) != 1:
+        raise environments.SettingsError(f"--state is of one environment; name it: {', '.join(asked)}")
+    exported = _exported(state, root, asked[0]) if state is not None else None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with step("tools") as shown:
         for tool in toolchain.TOOLS:
             toolchain.find_all(tool, shown.show)
     with tempfile.TemporaryDirectory(prefix="trainyard-base-") as laid_out:
-        label, base_of = _base(base, root, Path(laid_out))
-        found = Review(label, WORKING_TREE, tuple(_each(asked, root, changes or [], base_of)))
+        if state is not None and exported is not None:
+            label, compared = str(state), partial(_with_state, exported, str(state))
+        else:
+            label, base_of = _base(base, root, Path(laid_out))
+            compared = partial(_with_base, base_of)
+        found = Review(label, WORKING_TREE, tuple(_each(asked, root, changes or [], compared)))
     if folder is not None:
         for one, name in FILES.items():
             (folder / name).write_text(_rendered(found, one), encoding="utf-8")
@@ -118,9 +130,39 @@ def _base(reference: str, root: Path, laid_out: Path) -> tuple[str, Callable[[st
     return label, at_revision
 
 
-def _each(
-    names: list[str], root: Path, changes: list[str], base_of: Callable[[str], Source | None]
-) -> Iterator[Environment]:
+def _exported(file: Path, root: Path, environment: str) -> dict[str, Any]:
+    """Raises `ForeignStateError`, naming the file."""
+    from trainyard.local import foreign_state
+
+    try:
+        project = yaml_document.load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"]
+        return foreign_state.read(file.read_text(encoding="utf-8"), project, environment)
+    except OSError as failed:
+        raise foreign_state.ForeignStateError(f"{file} cannot be read: {failed.strerror}") from None
+    except ValueError as wrong:
+        raise foreign_state.ForeignStateError(f"{file}: {wrong}") from None
+
+
+Compared = Callable[[str, "Source", Callable[[str], None]], "Comparison"]
+
+
+def _with_base(
+    base_of: Callable[[str], Source | None], name: str, head: Source, tell: Callable[[str], None]
+) -> Comparison:
+    from trainyard.local import review as engine
+
+    return engine.compare(name, base_of(name), head, tell=tell)
+
+
+def _with_state(
+    exported: Mapping[str, Any], label: str, name: str, head: Source, tell: Callable[[str], None]
+) -> Comparison:
+    from trainyard.local import review as engine
+
+    return engine.compare_with_state(name, exported, label, head, tell=tell)
+
+
+def _each(names: list[str], root: Path, changes: list[str], compared: Compared) -> Iterator[Environment]:
     from trainyard.cli.review.model import Environment, environment_of
     from trainyard.local import review as engine
     from trainyard.local.prerequisites import PrerequisiteError
@@ -131,7 +173,7 @@ def _each(
             file = environments.environment_file(name, root)
             head = engine.Source(WORKING_TREE, root, *environments.read(name, file, changes))
             with step(f"{name}: {head.settings.region}") as shown:
-                yield environment_of(engine.compare(name, base_of(name), head, tell=shown.show))
+                yield environment_of(compared(name, head, shown.show))
         except environments.SettingsError as wrong:
             yield Environment(name, wrong.region, failure=str(wrong), bad_settings=True)
         except (engine.ReviewError, PrerequisiteError, ServiceError) as failed:

@@ -32,7 +32,8 @@ def marks_of(base: Mapping[str, Any], head: Mapping[str, Any], changes: Iterable
     for one in changes:
         if one.operation in _WORDS:
             marks[one.urn] = Mark(_WORDS[one.operation], COLOURS[one.operation])
-        inside[_top(one.urn, parents)][one.operation] += 1
+        if (component := _top(one.urn, parents)) != one.urn:
+            inside[component][one.operation] += 1
     for urn, counts in inside.items():
         gravest = next(one for one in _GRAVEST_FIRST if counts[one])
         said = " ".join(f"{SIGNS[one]}{counts[one]}" for one in Operation if counts[one])
