@@ -15,13 +15,14 @@ import traceback
 
 import typer
 
-from trainyard.cli import data, demo, local, output
+from trainyard.cli import data, demo, local, output, policies
 from trainyard.cli.bootstrap import bootstrap
 from trainyard.cli.checkpoint import app as checkpoint
 from trainyard.cli.doctor import doctor
 from trainyard.cli.export import export
 from trainyard.cli.preview import failure, preview
 from trainyard.cli.report import report
+from trainyard.cli.review import review
 from trainyard.cli.simulate import simulate
 from trainyard.cli.train import CONTEXT, train
 
@@ -36,7 +37,9 @@ app = typer.Typer(
 app.add_typer(local.app, name="local", help="The rehearsal: the platform in an emulated account on this machine.")
 app.add_typer(data.app, name="data", help="Training data: text to token shards.")
 app.add_typer(checkpoint, name="checkpoint", help="What a run has saved: look, verify, tidy up.")
+app.add_typer(policies.app, name="policies", help="The rules that every environment is judged by.")
 app.command("preview")(preview)
+app.command("review")(review)
 app.command("doctor")(doctor)
 app.command("bootstrap")(bootstrap)
 app.command("demo")(demo.demo)

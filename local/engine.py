@@ -164,6 +164,13 @@ class Engine:
         """The stack's deployment, as `pulumi stack export` prints it."""
         return self._json("stack", "export", "--stack", self.stack)
 
+    def take_over(self, export: Mapping[str, Any]) -> None:
+        """Make an exported deployment the stack's state, whatever it was before."""
+        with tempfile.NamedTemporaryFile("w", dir=self.home / "temp", suffix=".json", encoding="utf-8") as file:
+            json.dump(export, file)
+            file.flush()
+            self._plain("stack", "import", "--file", file.name, "--force", "--stack", self.stack)
+
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs."""
         return self._json("stack", "output", "--json", "--show-secrets", "--stack", self.stack)

@@ -23,6 +23,7 @@ from trainyard.local.prerequisites import PrerequisiteError
 from trainyard.local.rehearsal import Rehearsal
 from trainyard.local.service import ServiceError
 from trainyard.local.toolchain import Progress, ToolError
+from trainyard.policies.analyzer import is_exempt
 from trainyard.policies.pack import policies
 from trainyard.policies.rule import Verdict
 from trainyard.stacks.settings import Settings
@@ -144,11 +145,12 @@ def _shown(value: Any) -> Any:
 
 
 def _findings(violations: Sequence[Mapping[str, str]]) -> list[PolicyFinding]:
-    declared = {policy.name: policy.enforcement_level for policy in policies()}
+    """At the levels that the pack declares: here the engine was told that everything advises."""
+    declared = {policy.name: policy.enforcement_level.value for policy in policies() if policy.enforcement_level}
     return [
         PolicyFinding(
             one["policy"],
-            level.value if (level := declared.get(one["policy"])) else "mandatory",
+            "advisory" if is_exempt(one["message"]) else declared.get(one["policy"], "mandatory"),
             one["urn"],
             one["message"],
         )

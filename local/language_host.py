@@ -75,7 +75,7 @@ class LanguageHost(LanguageRuntimeServicer):
         child = self._start(
             [_interpreter(request.info), "-u", str(PROGRAM_RUNNER)],
             cwd=request.pwd or request.info.program_directory,
-            environment=dict(os.environ),
+            environment=_own_packages_first(request.info.root_directory),
             standard_input=subprocess.PIPE,
         )
         for kind, content in self._outputs(child, json.dumps(settings).encode()):
@@ -164,6 +164,16 @@ def _interpreter(info: language_pb2.ProgramInfo) -> str:
             f"the project in {info.root_directory} names the virtual environment {named!r}, but {python} does not exist"
         )
     return str(python)
+
+
+def _own_packages_first(root: str) -> dict[str, str]:
+    """The environment of a program: what it imports lies beside it, whichever checkout this host is from.
+
+    An earlier revision, brought up to be compared with this one, would otherwise run with the modules of today.
+    """
+    if not Path(root, "trainyard", "__init__.py").is_file():
+        return dict(os.environ)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

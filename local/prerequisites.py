@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -68,9 +69,9 @@ def _sso_role(iam: Any, permission_set: str) -> None:
             }
         ],
     }
-    iam.create_role(
-        RoleName=f"AWSReservedSSO_{permission_set}_{ending}", Path=SSO_PATH, AssumeRolePolicyDocument=json.dumps(trust)
-    )
+    name = f"AWSReservedSSO_{permission_set}_{ending}"
+    with suppress(iam.exceptions.EntityAlreadyExistsException):  # where two revisions are compared, both ask for it
+        iam.create_role(RoleName=name, Path=SSO_PATH, AssumeRolePolicyDocument=json.dumps(trust))
 
 
 def _network(ec2: Any, cidr: ipaddress.IPv4Network, zones: Sequence[str]) -> dict[str, Any]:

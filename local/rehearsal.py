@@ -72,9 +72,10 @@ class Rehearsal:
         layers: Sequence[str] = (),
         policy_configuration: Path | None = None,
         throw_away: bool = False,
+        judged: bool = True,
     ) -> None:
-        """`throw_away`: nobody will go on from a run that was killed, so its state is not saved at each step, which is
-        most of what the engine itself does."""
+        """`judged`: with the policy pack in the engine. `throw_away`: nobody will go on from a run that was killed, so
+        its state is not saved at each step, which is most of what the engine itself does."""
         root = project or require_checkout()
         self.environment = environment
         self.directory = (directory or RUNS / environment).resolve()
@@ -86,7 +87,8 @@ class Rehearsal:
                 f"no environment {environment!r}: {self.config} does not exist"
                 + (f"; there are {', '.join(known)}" if known else "")
             )
-        self.policy_pack = policy_pack or (root / "policies" if (root / "policies").is_dir() else None)
+        pack = policy_pack or root / "policies"
+        self.policy_pack = pack if judged and pack.is_dir() else None
         self.started_over = False
         """Whether the last `up` found that the one before was killed in its midst, and began with a new account."""
         self.kubernetes = kubernetes
@@ -172,20 +174,22 @@ class Rehearsal:
             self.started_over = self._start_over_if_broken_off()
             return self._run("up", self.engines(progress), on_event, policies=True)
 
-    def preview(self, on_event: OnEvent | None = None) -> Result:
-        """What an `up` would change now."""
-        return self._run("preview", self.engines(), on_event, policies=True)
+    def preview(self, on_event: OnEvent | None = None, look_first: bool = True) -> Result:
+        """What an `up` would change now. `look_first`: with what stands in the account, and not only in the state."""
+        arguments = () if look_first else ("--refresh=false",)
+        return self._run("preview", self.engines(), on_event, True, *arguments)
 
     def destroy(self, on_event: OnEvent | None = None) -> Result:
         """Remove every resource of the environment from the account."""
         with self.exclusive():
             return self._run("destroy", self.engines()[::-1], on_event, policies=False)
 
-    def _run(self, operation: str, engines: list[Engine], on_event: OnEvent | None, policies: bool) -> Result:
+    def _run(
+        self, operation: str, engines: list[Engine], on_event: OnEvent | None, policies: bool, *arguments: str
+    ) -> Result:
         """One operation on every stack, in the order given; what they did counts together."""
-        arguments = []
         if policies and self.policy_pack is not None and self.policy_configuration is not None:
-            arguments = ["--policy-pack-config", str(self.policy_configuration)]
+            arguments = (*arguments, "--policy-pack-config", str(self.policy_configuration))
         done: list[Result] = []
         try:
             for engine in engines:

@@ -35,6 +35,11 @@ EFA_TYPES = sorted(kind.name for kind in INSTANCE_TYPES.values() if kind.efa_int
 _KUBELET_SOCKETS = "/var/lib/kubelet/device-plugins"
 _EFA_DEVICES = "/dev/infiniband"
 
+_WHY_PRIVILEGED = (
+    "Device plugins speak to the kubelet by its sockets; that for EFA finds its devices on the node's own network."
+)
+"""For whoever reviews the namespace: the policies ask for a reason."""
+
 # The nodes' own taint, that of a group which takes nothing new, and Kubernetes' own for what must run everywhere.
 _TOLERATED = (GPU_TAINT[0], RETIRING_TAINT[0], "CriticalAddonsOnly")
 
@@ -75,6 +80,7 @@ class DevicePlugins(pulumi.ComponentResource):
                     "pod-security.kubernetes.io/enforce": "privileged",
                     "pod-security.kubernetes.io/enforce-version": args.pod_security_version,
                 },
+                "annotations": {"trainyard.dev/privileged-reason": _WHY_PRIVILEGED},
             },
             opts=child,
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from trainyard.policies.graph import Resource
+from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.rule import Finding, unverified, violation
 from trainyard.policies.taggable import takes_default_tags
-from trainyard.policies.values import UNKNOWN, Value
+from trainyard.policies.values import UNKNOWN, Value, shown
 
 BUCKETS = frozenset({"aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2"})
 QUEUES = frozenset({"aws:sqs/queue:Queue"})
@@ -26,6 +27,20 @@ def split(resource_type: str) -> frozenset[str]:
     module, _, name = resource_type.partition("/")
     lower, _, upper = name.partition(":")
     return frozenset({resource_type, f"{module}/{lower}V2:{upper}V2"})
+
+
+def own_key(key: Value, resource: Resource, graph: Graph) -> Iterator[Finding]:
+    """Findings unless `key` names a KMS key that is not AWS's own. An unknown one is judged by what it comes from."""
+    if key.raw is UNKNOWN:
+        origins = graph.origins(resource, str(key.path[0]))
+        if not any(origin.type in KEY_REFERENCES for origin in origins):
+            yield unverified("which key this will be is not known yet, and it comes from no key of this stack", key)
+        return
+    name = key.text()
+    if not name:
+        yield violation("no key of the team's own is named here, so AWS chooses and controls it", key)
+    elif "alias/aws/" in name:
+        yield violation(f"{shown(name)} is AWS's key: access to it cannot be limited or withdrawn", key)
 
 
 def tags_of(resource: Resource) -> Value:

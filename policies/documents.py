@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
-from trainyard.policies.values import UnverifiedError, Value
+from trainyard.policies.values import NotKnownYetError, UnverifiedError, Value
 
 ANYONE = "*"
 
@@ -41,7 +41,11 @@ _WIDEST_SOURCE_PREFIX = {4: 8, 6: 32}
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement with every "one or a list" made a tuple. A `not_` field is empty where the element is absent."""
+    """One statement with every "one or a list" made a tuple. A `not_` field is empty where the element is absent.
+
+    `principals_by_kind` has the principals once more by their kind in lower case: `aws`, `service`, `federated`,
+    `canonicaluser`.
+    """
 
     label: str
     effect: str
@@ -50,6 +54,9 @@ class Statement:
     actions: tuple[str, ...]
     resources: tuple[str, ...]
     conditions: Mapping[str, Mapping[str, tuple[str, ...]]]
+    not_actions: tuple[str, ...] = ()
+    not_resources: tuple[str, ...] = ()
+    principals_by_kind: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def for_anyone(self) -> bool:
@@ -80,10 +87,46 @@ def statements(document: Value) -> list[Statement]:
             raise UnverifiedError(document, "this is not a policy document: it is not JSON") from None
     if not isinstance(raw, dict):
         raise UnverifiedError(document, "this is not a policy document: it is not a JSON object")
+    if (unknown := next((leaf for leaf in document.leaves() if not leaf.known), None)) is not None:
+        raise NotKnownYetError(unknown)
     found = raw.get("Statement")
     if found is None:
         raise UnverifiedError(document, 'this is not a policy document: it has no "Statement"')
     return [_statement(document, index, part) for index, part in enumerate(_many(found))]
+
+
+def grants(statement: Statement, action: str) -> bool:
+    """Whether the statement is about an action such as `s3:GetObject`, be it named, matched by a pattern, or not left
+    out by `NotAction`. AWS compares actions without regard to case."""
+    if statement.not_actions:
+        return not any(_same_action(pattern, action) for pattern in statement.not_actions)
+    return any(_same_action(pattern, action) for pattern in statement.actions)
+
+
+def _same_action(pattern: str, action: str) -> bool:
+    return _glob(pattern.lower(), action.lower())
+
+
+def pinned(statement: Statement, *keys: str) -> tuple[str, ...]:
+    """The values that a condition demands of one of the keys (in lower case); none where it demands nothing, or where
+    a value lets everyone through. A key that ends in `/` or `:` stands for every key that begins so."""
+    found: list[str] = []
+    for operator, tests in statement.conditions.items():
+        if operator.removeprefix("foranyvalue:") not in _MATCHING_OPERATORS:
+            continue
+        for key, values in tests.items():
+            named = any(key == one or (one[-1] in "/:" and key.startswith(one)) for one in keys)
+            if named and values and all(_says_something(value) for value in values):
+                found += values
+    return tuple(found)
+
+
+def _says_something(value: str) -> bool:
+    """Whether a pattern leaves anyone out. An ARN does by its account, or, in S3, by the name of its bucket."""
+    parts = value.split(":", 5)
+    if parts[0] == "arn" and len(parts) == 6:
+        return (parts[4] or parts[5].lstrip("/").partition("/")[0]).strip("*?") != ""
+    return value.strip("*:?") not in ("", "arn", "arn:aws")
 
 
 def denies_plain_transport(statement: Statement, service: str) -> bool:
@@ -102,8 +145,14 @@ def denies_plain_transport(statement: Statement, service: str) -> bool:
 def covers(pattern: str, arn: str) -> bool:
     """Whether a resource pattern with `*` and `?` covers an ARN. Partitions are taken as equal: an account is in one,
     and while it is not known yet the program can't write it."""
-    expression = re.escape(_any_partition(pattern)).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(expression, _any_partition(arn), re.DOTALL) is not None
+    return _glob(_any_partition(pattern), _any_partition(arn))
+
+
+def _glob(pattern: str, text: str) -> bool:
+    if "*" not in pattern and "?" not in pattern:
+        return pattern == text
+    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(expression, text, re.DOTALL) is not None
 
 
 def _any_partition(arn: str) -> str:
@@ -116,7 +165,7 @@ def _narrows(operator: str, key: str, values: tuple[str, ...]) -> bool:
         return bool(values) and not any(_wide(text) for text in values)
     if operator not in _MATCHING_OPERATORS or key not in _NARROWING_KEYS:
         return False
-    return bool(values) and all(value.strip("*:?") not in ("", "arn", "arn:aws") for value in values)
+    return bool(values) and all(_says_something(value) for value in values)
 
 
 def _wide(text: str) -> bool:
@@ -143,6 +192,9 @@ def _statement(document: Value, index: int, raw: Any) -> Statement:
         actions=_texts(raw.get("Action")),
         resources=_texts(raw.get("Resource")),
         conditions=conditions,
+        not_actions=_texts(raw.get("NotAction")),
+        not_resources=_texts(raw.get("NotResource")),
+        principals_by_kind=_by_kind(raw.get("Principal")),
     )
 
 
@@ -150,6 +202,12 @@ def _principals(raw: Any) -> tuple[str, ...]:
     if isinstance(raw, dict):
         return tuple(text for group in raw.values() for text in _texts(group))
     return _texts(raw)
+
+
+def _by_kind(raw: Any) -> dict[str, tuple[str, ...]]:
+    if isinstance(raw, dict):
+        return {str(kind).lower(): _texts(group) for kind, group in raw.items()}
+    return {"aws": _texts(raw)} if raw is not None else {}
 
 
 def _object(raw: Any) -> Mapping[Any, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,6 +25,11 @@ def environment_of(urn: str) -> str:
     for layer in _LAYERS:
         stack = stack.removesuffix(layer)
     return stack
+
+
+def is_layer(urn: str) -> bool:
+    """Whether the stack in a URN is one layer of a split environment."""
+    return urn.partition("::")[0].endswith(_LAYERS)
 
 
 def name_of(urn: str) -> str:
@@ -66,12 +71,48 @@ def _identities(resource: Resource) -> list[str]:
     return [text for text in found if isinstance(text, str) and text]
 
 
+class _ReferenceIndex:
+    """Resources by what one of their properties holds: a known text, or something computed from other resources."""
+
+    def __init__(self, resources: Sequence[Resource], name: str) -> None:
+        self._resources = resources
+        self._by_text: defaultdict[str, list[int]] = defaultdict(list)
+        self._by_origin: defaultdict[str, list[int]] = defaultdict(list)
+        self._others: list[int] = []
+        """Positions of those whose value is no text: what it refers to is to be found out one by one."""
+        for position, resource in enumerate(resources):
+            value = resource.props.get(name)
+            if value is None or value == "":
+                continue
+            if not isinstance(value, str):
+                self._others.append(position)
+                continue
+            self._by_text[value].append(position)
+            for urn in resource.property_dependencies.get(name, ()):
+                self._by_origin[urn].append(position)
+
+    def that_may_mean(self, urn: str, identities: Iterable[str]) -> list[Resource]:
+        found = {*self._others, *self._by_origin.get(urn, ())}
+        for identity in identities:
+            for text in (identity, *_endings(identity)):
+                found.update(self._by_text.get(text, ()))
+        return [self._resources[position] for position in sorted(found)]
+
+
+def _endings(identity: str) -> Iterator[str]:
+    """What stands behind each `/` and `:` of an ARN or a URL."""
+    for position, character in enumerate(identity):
+        if character in "/:":
+            yield identity[position + 1 :]
+
+
 class Graph:
     """The resources of one stack, found by URN, by type and by reference."""
 
     def __init__(self, resources: Iterable[Resource]) -> None:
         self.resources = list(resources)
         self.by_urn = {resource.urn: resource for resource in self.resources}
+        self._references: dict[tuple[frozenset[str], str], _ReferenceIndex] = {}
 
     @cached_property
     def _by_type(self) -> Mapping[str, list[Resource]]:
@@ -83,6 +124,10 @@ class Graph:
     def of(self, types: Iterable[str]) -> list[Resource]:
         return [resource for kind in sorted(types) for resource in self._by_type.get(kind, ())]
 
+    def about(self, applies: Callable[[str], bool]) -> list[Resource]:
+        """The resources of every type that passes a test."""
+        return [resource for kind, group in self._by_type.items() if applies(kind) for resource in group]
+
     def origins(self, resource: Resource, name: str) -> list[Resource]:
         """The resources of this stack that a property was computed from, where the engine says so."""
         urns = resource.property_dependencies.get(name, ())
@@ -91,13 +136,28 @@ class Graph:
     def attached(self, target: Resource, types: Iterable[str], name: str) -> Attached:
         """Resources of `types` whose property `name` refers to `target`."""
         found = Attached([], [])
-        for resource in self.of(types):
-            verdict = self.refers(resource, name, target)
-            if verdict is None:
-                found.possible.append(resource)
-            elif verdict:
-                found.certain.append(resource)
+        for certain, resource in self.referring(target, types, name):
+            (found.certain if certain else found.possible).append(resource)
         return found
+
+    def referring(self, target: Resource, types: Iterable[str], name: str) -> Iterator[tuple[bool | None, Resource]]:
+        """Resources of `types` whose property `name` refers to `target`, surely (True) or perhaps (None)."""
+        for resource in self._candidates(target, frozenset(types), name):
+            if (verdict := self.refers(resource, name, target)) is not False:
+                yield verdict, resource
+
+    def _candidates(self, target: Resource, types: frozenset[str], name: str) -> list[Resource]:
+        """Those of `types` whose property `name` may refer to `target`, in the order of `of`: all others surely do not.
+
+        Without it, a stack of thousands of resources would be compared each with each.
+        """
+        identities = _identities(target)
+        if not identities:
+            return self.of(types)
+        index = self._references.get((types, name))
+        if index is None:
+            index = self._references[types, name] = _ReferenceIndex(self.of(types), name)
+        return index.that_may_mean(target.urn, identities)
 
     def refers(self, resource: Resource, name: str, target: Resource) -> bool | None:
         """Whether a property refers to `target`; None where that cannot be told.

@@ -72,7 +72,7 @@ def number(value: Value) -> int | None:
     text = value.text()
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise UnverifiedError(value, f"a number was expected, this is {shown(text)!r}")
     return int(text)
 

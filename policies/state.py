@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
+from trainyard.policies.exemptions import Exemption, Register, written
 from trainyard.policies.graph import Graph, Resource, name_of
 from trainyard.policies.rule import Result, Rule, Scope, evaluate
 from trainyard.policies.values import UNKNOWN
@@ -15,20 +16,33 @@ from trainyard.policies.values import UNKNOWN
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 
 
-def evaluate_state(rules: Iterable[Rule], export: Mapping[str, Any]) -> Iterator[Result]:
-    """Judges as the engine does: one resource by its inputs, a stack by its outputs.
+def evaluate_state(
+    rules: Iterable[Rule], export: Mapping[str, Any], exemptions: Iterable[Exemption] | None = None
+) -> Iterator[Result]:
+    """Judges as the engine does: one resource by its inputs, a stack by its outputs, and the exemptions last.
 
-    Raises ValueError where `export` is no exported deployment.
+    Without `exemptions`, those of policies/exemptions.yaml count. Raises ValueError where `export` is no exported
+    deployment.
     """
     deployment = export.get("deployment")
     if not isinstance(deployment, Mapping) or not isinstance(deployment.get("resources"), list):
         raise ValueError("this is no exported state: it has no deployment.resources (make one: pulumi stack export)")
     alive = [raw for raw in deployment["resources"] if not raw.get("delete")]
     asked = list(rules)
-    return chain(
+    register = Register(written() if exemptions is None else exemptions, (rule.id for rule in asked))
+    stack = _graph(alive, "outputs")
+    results = chain(
         evaluate([one for one in asked if one.scope is Scope.RESOURCE], _graph(alive, "inputs")),
-        evaluate([one for one in asked if one.scope is Scope.STACK], _graph(alive, "outputs")),
+        evaluate([one for one in asked if one.scope is Scope.STACK], stack),
+        evaluate([register.rule()], stack),
     )
+    return map(register.answer, results)
+
+
+def graph_of(export: Mapping[str, Any], side: Literal["inputs", "outputs"] = "outputs") -> Graph:
+    """The resources of an exported deployment; none where it is empty."""
+    resources = (export.get("deployment") or {}).get("resources") or []
+    return _graph([raw for raw in resources if not raw.get("delete")], side)
 
 
 def _graph(raw_resources: list[Mapping[str, Any]], side: str) -> Graph:

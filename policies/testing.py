@@ -1,7 +1,7 @@
-"""A harness for rules: sends resources through the policy SDK as the engine does, without an engine.
+"""A harness for rules: asks the pack as the engine does, without an engine.
 
-Requests are built the way the engine builds them (unknown values and secrets in their wire form) and answered by the
-servicer that serves the real one, so a rule is tested with the SDK's own decoding, configuration and error handling.
+Requests are built the way the engine builds them (unknown values and secrets in their wire form) and answered by what
+answers the real one, so a rule is tested with its decoding, its configuration and its levels.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pulumi.runtime import proto
-from pulumi_policy import EnforcementLevel, Policy
 from pulumi_policy.deserialize import SPECIAL_SECRET_SIG, SPECIAL_SIG_KEY
-from pulumi_policy.policy import _PolicyAnalyzerServicer
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 
 from trainyard.policies.cases import Secret
 from trainyard.policies.graph import Resource
-from trainyard.policies.pack import NAME, policies
+from trainyard.policies.pack import analyzer
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Rule
 from trainyard.policies.values import UNKNOWN
@@ -48,8 +46,7 @@ class Harness:
     def __init__(
         self, rules: Iterable[Rule] = RULES, configuration: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
-        served: list[Policy] = policies(rules)
-        self.servicer = _PolicyAnalyzerServicer(NAME, "0.0.0", served, EnforcementLevel.MANDATORY)
+        self.servicer = analyzer(tuple(rules))
         if configuration is not None:
             self.servicer.Configure(_configure_request(configuration), None)
 

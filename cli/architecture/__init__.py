@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -20,7 +21,15 @@ from trainyard.cli.architecture.kinds import FAMILIES, Family
 from trainyard.cli.architecture.layout import MARGIN, Drawing, arrange, text_width
 from trainyard.cli.architecture.model import NotAnExportError, Picture, read
 
-__all__ = ["NotAnExportError", "draw", "svg"]
+__all__ = ["Mark", "NotAnExportError", "draw", "svg"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Drawn on a card or a component: a word or two, and the colour of its frame."""
+
+    text: str
+    colour: str
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,11 @@ def draw(target: Path, *exports: Mapping[str, Any]) -> None:
     target.write_text(svg(*exports), encoding="utf-8")
 
 
-def svg(*exports: Mapping[str, Any]) -> str:
-    """The SVG of exported states, as text. Raises NotAnExportError where one of them is none."""
+def svg(*exports: Mapping[str, Any], marks: Mapping[str, Mark] = MappingProxyType({})) -> str:
+    """The SVG of exported states, as text, with what `marks` say of cards and components, by URN.
+
+    Raises NotAnExportError where one of them is none.
+    """
     picture = read(*exports)
     drawing = arrange(picture)
     components = f"{len(picture.components)} component{'' if len(picture.components) == 1 else 's'}"
@@ -67,6 +79,7 @@ def svg(*exports: Mapping[str, Any]) -> str:
         says={band.layer.title: text_width(band.layer.title, 18, bold=True) for band in drawing.bands},
         badges=_badges(picture, drawing),
         legend=_legend(picture, drawing),
+        marks=marks,
     )
 
 

@@ -11,17 +11,17 @@ import botocore.session
 import pytest
 
 from trainyard.modules import backup, budget, gpu_capacity, gpu_group, gpu_launch_template
-from trainyard.policies import preflight_capacity, preflight_storage
+from trainyard.policies.rules import capacity, lustre_size
 
 BLOCKS, LOCK = "ec2 DescribeCapacityBlockOfferingsRequest", "backup PutBackupVaultLockConfigurationInput"
 WORDS = {10: "ten"}
 LUSTRE = "fsx CreateFileSystemLustreConfiguration"
-SMALLEST, STEP = preflight_storage.SMALLEST_GIB, preflight_storage.STEP_GIB
+SMALLEST, STEP = lustre_size.SMALLEST_GIB, lustre_size.STEP_GIB
 HOURS = budget.MOST_IDLE_HOURS
 
 
 def _listed(kind: str) -> str:
-    return ", ".join(map(str, preflight_storage.THROUGHPUTS[kind]))
+    return ", ".join(map(str, lustre_size.THROUGHPUTS[kind]))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def session() -> botocore.session.Session:
     ("shape", "member", "said"),
     [
         (BLOCKS, "InstanceCount", f"can have up to {gpu_capacity.MOST_BLOCK_INSTANCES} instances"),
-        (BLOCKS, "InstanceCount", f"can have up to {preflight_capacity.MOST_BLOCK_NODES} instances"),
+        (BLOCKS, "InstanceCount", f"can have up to {capacity.MOST_BLOCK_NODES} instances"),
         (BLOCKS, "CapacityDurationHours", f"in {gpu_capacity.SHORTEST_BLOCK.days}-day increments"),
         ("backup Lifecycle", "DeleteAfterDays", f"at least {backup.LEAST_COLD_DAYS} days after"),
         (LOCK, "ChangeableForDays", f"to {backup.LEAST_CHANGEABLE_DAYS} or greater"),

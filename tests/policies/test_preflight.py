@@ -9,11 +9,11 @@ from trainyard.modules.instance_types import INSTANCE_TYPES, InstanceType, netwo
 from trainyard.modules.job_manifest import JobRequest, JobShape, job_template, render
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.preflight import offerings
-from trainyard.policies.preflight_capacity import MOST_BLOCK_NODES
-from trainyard.policies.preflight_placement import efa_layout
-from trainyard.policies.preflight_pods import takes_all_efa
-from trainyard.policies.preflight_storage import EFA_STEP_GIB
 from trainyard.policies.rule import Verdict, judge
+from trainyard.policies.rules.capacity import MOST_BLOCK_NODES
+from trainyard.policies.rules.gpu_pods import takes_all_efa
+from trainyard.policies.rules.lustre_size import EFA_STEP_GIB
+from trainyard.policies.rules.placement import efa_layout
 from trainyard.stacks.offerings import GPU_TYPES
 
 WITH_GPUS = [kind for kind in INSTANCE_TYPES.values() if kind.gpus]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainyard.policies.regions import load_table, table
+from trainyard.policies.rules.regions import load_table, table
 
 
 def test_each_environment_of_the_platform_has_its_regions() -> None:

@@ -1,59 +1,52 @@
-"""What the pack and its harness rely on in pulumi_policy beyond its documentation. A red test here: read `pack.py`."""
+"""What the pack and its harness rely on in pulumi_policy beyond its documentation. Red: read wire.py, analyzer.py."""
 
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
 import pytest
-from pulumi_policy import EnforcementLevel, StackValidationPolicy
-from pulumi_policy.deserialize import SPECIAL_SECRET_SIG, SPECIAL_SIG_KEY, deserialize_properties
-from pulumi_policy.policy import _PolicyAnalyzerServicer
-from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError, unknown_checking_proxy
+from google.protobuf.struct_pb2 import Struct
+from pulumi_policy import proxy
+from pulumi_policy.deserialize import SPECIAL_ASSET_SIG, SPECIAL_SECRET_SIG, SPECIAL_SIG_KEY
+from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 
+from trainyard.policies.analyzer import _resource
 from trainyard.policies.cases import Secret, stack
-from trainyard.policies.pack import plain
+from trainyard.policies.graph import name_of
 from trainyard.policies.taggable import _TABLE, read_sdk
 from trainyard.policies.testing import _stack_resource
 from trainyard.policies.values import UNKNOWN
-
-# All kinds of unknown that the engine sends, by pulumi's sdk/go/common/resource/plugin/rpc.go.
-UNKNOWN_KINDS = [
-    "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",
-    "3eeb2bf0-c639-47a8-9e75-3b44932eb421",
-    "04da6b54-80e4-46f7-96ec-b56ff0331ba9",
-    "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",
-    "030794c1-ac77-496b-92df-f27374a8bd58",
-    "e48ece36-62e2-4504-bad9-02848725956a",
-    "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
-]
+from trainyard.policies.wire import UNKNOWN_KINDS, plain
 
 
-@pytest.mark.parametrize("sentinel", UNKNOWN_KINDS)
-def test_every_kind_of_unknown_becomes_unknown(sentinel: str) -> None:
-    seen = plain(unknown_checking_proxy({"a": sentinel, "b": [1.0, sentinel], "c": {"d": {"e": sentinel}}, "f": "x"}))
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        *(({"a": kind, "b": [1, kind], "c": {"d": kind}}, {"a": UNKNOWN, "b": [1, UNKNOWN], "c": {"d": UNKNOWN}})
+          for kind in sorted(UNKNOWN_KINDS)),
+        ({"a": {SPECIAL_SIG_KEY: SPECIAL_SECRET_SIG, "value": {"b": UNKNOWN_STRING_VALUE, "c": True}}},
+         {"a": {"b": UNKNOWN, "c": True}}),
+        ({"a": {SPECIAL_SIG_KEY: SPECIAL_ASSET_SIG, "text": "x"}}, {"a": "<asset>"}),
+        ({"a": {SPECIAL_SIG_KEY: "of a kind that comes later", "value": 1}}, {"a": UNKNOWN}),
+        ({"a": None, "b": 1.5, "c": 2.0, "d": []}, {"a": None, "b": 1.5, "c": 2, "d": []}),
+    ],
+)  # fmt: skip
+def test_what_the_engine_sends_is_read(sent: dict[str, Any], read: dict[str, Any]) -> None:
+    struct = Struct()
+    struct.update(sent)
 
-    assert seen == {"a": UNKNOWN, "b": [1.0, UNKNOWN], "c": {"d": {"e": UNKNOWN}}, "f": "x"}
+    assert plain(struct) == read
 
 
-def test_reading_an_unknown_raises_with_its_message_attribute() -> None:
-    with pytest.raises(UnknownValueError) as caught:
-        unknown_checking_proxy({"a": UNKNOWN_STRING_VALUE})["a"]
+def test_unknown_kinds_are_those_that_the_sdk_knows() -> None:
+    known = {value for name, value in vars(proxy).items() if re.fullmatch(r"UNKNOWN_[A-Z]+_VALUE", name)}
 
-    assert isinstance(caught.value.message, str)
-
-
-def test_secrets_arrive_opened() -> None:
-    wire = {"a": {SPECIAL_SIG_KEY: SPECIAL_SECRET_SIG, "value": {"b": UNKNOWN_STRING_VALUE, "c": True}}}
-
-    assert plain(unknown_checking_proxy(deserialize_properties(wire))) == {"a": {"b": UNKNOWN, "c": True}}
+    assert known == UNKNOWN_KINDS
 
 
-def test_stack_policies_see_parents_and_property_dependencies_as_resources() -> None:
-    seen = {}
-
-    def validate(args, report_violation) -> None:
-        seen.update({resource.name: resource for resource in args.resources})
-
+def test_stack_comes_with_its_property_dependencies() -> None:
     key = {"type": "aws:kms/key:Key", "name": "key"}
     group = {
         "type": "aws:cloudwatch/logGroup:LogGroup",
@@ -61,16 +54,11 @@ def test_stack_policies_see_parents_and_property_dependencies_as_resources() -> 
         "props": {"kmsKeyId": UNKNOWN, "note": Secret("x")},
         "depends": {"kmsKeyId": ["key"]},
     }
-    servicer = _PolicyAnalyzerServicer(
-        "pack", "1", [StackValidationPolicy("p", "d", validate)], EnforcementLevel.MANDATORY
-    )
-    from pulumi.runtime import proto
 
-    request = proto.AnalyzeStackRequest(resources=[_stack_resource(one) for one in stack([key, group], "dev")])
-    servicer.AnalyzeStack(request, None)
+    _, seen = (_resource(_stack_resource(one)) for one in stack([key, group], "dev"))
 
-    assert [one.name for one in seen["group"].property_dependencies["kmsKeyId"]] == ["key"]
-    assert plain(seen["group"].props) == {"kmsKeyId": UNKNOWN, "note": "x"}
+    assert [name_of(urn) for urn in seen.property_dependencies["kmsKeyId"]] == ["key"]
+    assert seen.props == {"kmsKeyId": UNKNOWN, "note": "x"}
 
 
 def test_table_of_taggable_types_is_that_of_the_installed_sdk() -> None:

@@ -1,0 +1,198 @@
+"""The command: which revisions, which environments, which formats."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from trainyard.cli import environments, output, yaml_document
+from trainyard.cli.progress import step
+
+if TYPE_CHECKING:
+    from trainyard.cli.review.model import Environment, Review
+    from trainyard.local.review import Comparison, Source
+
+WORKING_TREE = "working tree"
+
+
+class Format(StrEnum):
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    HTML = "html"
+    SARIF = "sarif"
+    JUNIT = "junit"
+    JSON = "json"
+
+
+FILES = {
+    Format.TEXT: "review.txt",
+    Format.MARKDOWN: "review.md",
+    Format.HTML: "review.html",
+    Format.SARIF: "review.sarif",
+    Format.JUNIT: "review.xml",
+    Format.JSON: "review.json",
+}
+
+
+def review(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENV]...", help="Environments; without any, all there are.")
+    ] = None,
+    base: Annotated[
+        str, typer.Option(metavar="REF|FILE", help="What to compare with: a revision, or another settings file.")
+    ] = "HEAD",
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Compare one environment with its exported state: pulumi stack export."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Try another setting on the later side, as for preview."),
+    ] = None,
+    format_: Annotated[Format, typer.Option("--format", help="Of what is printed.")] = Format.TEXT,
+    folder: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Write every format into this folder as well.")
+    ] = None,
+) -> None:
+    """Compare two revisions for each environment: what changes, what is lost, what the policies say before and after.
+
+    The earlier revision is brought up in a throw-away emulated account; the later one is previewed and applied on top.
+    Needs neither credentials nor a network. Exit status: 0 nothing new, 1 new violations, 2 bad settings or no such
+    revision, 3 something new cannot be verified, or a side does not come up.
+    """
+    from trainyard.cli.review.model import Review
+    from trainyard.local import toolchain
+    from trainyard.local.paths import require_checkout
+
+    root = require_checkout()
+    asked = names or _all(root)
+    for name in asked:
+        environments.environment_file(name, root)
+    if state is not None and len(asked) != 1:
+        raise environments.SettingsError(f"--state is of one environment; name it: {', '.join(asked)}")
+    exported = _exported(state, root, asked[0]) if state is not None else None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with step("tools") as shown:
+        for tool in toolchain.TOOLS:
+            toolchain.find_all(tool, shown.show)
+    with tempfile.TemporaryDirectory(prefix="trainyard-base-") as laid_out:
+        if state is not None and exported is not None:
+            label, compared = str(state), partial(_with_state, exported, str(state))
+        else:
+            label, base_of = _base(base, root, Path(laid_out))
+            compared = partial(_with_base, base_of)
+        found = Review(label, WORKING_TREE, tuple(_each(asked, root, changes or [], compared)))
+    if folder is not None:
+        for one, name in FILES.items():
+            (folder / name).write_text(_rendered(found, one), encoding="utf-8")
+    if format_ is Format.TEXT:
+        from trainyard.cli.review import text
+
+        text.show(found, Console(highlight=False, soft_wrap=True))
+    else:
+        typer.echo(_rendered(found, format_), nl=False)
+    if folder is not None:
+        output.complain(f"in {folder}: {', '.join(FILES.values())}")
+    raise typer.Exit(found.exit_status)
+
+
+def _all(root: Path) -> list[str]:
+    folder = root / "stacks" / "environments"
+    return sorted(file.stem.removeprefix("Pulumi.") for file in folder.glob("Pulumi.*.yaml"))
+
+
+def _base(reference: str, root: Path, laid_out: Path) -> tuple[str, Callable[[str], Source | None]]:
+    """What the earlier side is called, and how an environment is there. Raises `RevisionError`."""
+    from trainyard.local import revision
+    from trainyard.local.review import Source
+
+    file = Path(reference)
+    if file.suffix in (".yaml", ".yml") and file.is_file():
+        return str(file), lambda name: Source(str(file), root, *environments.read(name, file))
+    commit = revision.lay_out(root, reference, laid_out)
+    label = f"{reference} ({commit[:7]})"
+
+    def at_revision(name: str) -> Source | None:
+        if not (laid_out / "stacks" / "environments" / f"Pulumi.{name}.yaml").is_file():
+            return None  # the change brings the environment
+        return Source(label, laid_out, *environments.read(name, environments.environment_file(name, laid_out)))
+
+    return label, at_revision
+
+
+def _exported(file: Path, root: Path, environment: str) -> dict[str, Any]:
+    """Raises `ForeignStateError`, naming the file."""
+    from trainyard.local import foreign_state
+
+    try:
+        project = yaml_document.load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"]
+        return foreign_state.read(file.read_text(encoding="utf-8"), project, environment)
+    except OSError as failed:
+        raise foreign_state.ForeignStateError(f"{file} cannot be read: {failed.strerror}") from None
+    except ValueError as wrong:
+        raise foreign_state.ForeignStateError(f"{file}: {wrong}") from None
+
+
+Compared = Callable[[str, "Source", Callable[[str], None]], "Comparison"]
+
+
+def _with_base(
+    base_of: Callable[[str], Source | None], name: str, head: Source, tell: Callable[[str], None]
+) -> Comparison:
+    from trainyard.local import review as engine
+
+    return engine.compare(name, base_of(name), head, tell=tell)
+
+
+def _with_state(
+    exported: Mapping[str, Any], label: str, name: str, head: Source, tell: Callable[[str], None]
+) -> Comparison:
+    from trainyard.local import review as engine
+
+    return engine.compare_with_state(name, exported, label, head, tell=tell)
+
+
+def _each(names: list[str], root: Path, changes: list[str], compared: Compared) -> Iterator[Environment]:
+    from trainyard.cli.review.model import Environment, environment_of
+    from trainyard.local import review as engine
+    from trainyard.local.prerequisites import PrerequisiteError
+    from trainyard.local.service import ServiceError
+
+    for name in names:
+        try:
+            file = environments.environment_file(name, root)
+            head = engine.Source(WORKING_TREE, root, *environments.read(name, file, changes))
+            with step(f"{name}: {head.settings.region}") as shown:
+                yield environment_of(compared(name, head, shown.show))
+        except environments.SettingsError as wrong:
+            yield Environment(name, wrong.region, failure=str(wrong), bad_settings=True)
+        except (engine.ReviewError, PrerequisiteError, ServiceError) as failed:
+            yield Environment(name, None, failure=str(failed))
+
+
+def _rendered(found: Review, format_: Format) -> str:
+    from trainyard.cli.review import junit, markdown, page, sarif, text
+
+    if format_ is Format.MARKDOWN:
+        return markdown.render(found)
+    if format_ is Format.HTML:
+        return page.render(found)
+    if format_ is Format.SARIF:
+        return json.dumps(sarif.render(found), indent=2) + "\n"
+    if format_ is Format.JUNIT:
+        return junit.render(found)
+    if format_ is Format.JSON:
+        return json.dumps(found.as_json(), indent=2, default=str) + "\n"
+    plain = io.StringIO()
+    text.show(found, Console(file=plain, highlight=False, soft_wrap=True))
+    return plain.getvalue()

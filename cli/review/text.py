@@ -1,0 +1,69 @@
+"""A review for a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+
+from trainyard.cli.review import words
+from trainyard.cli.review.model import Environment, Finding, Review, Standing
+from trainyard.local.changes import Operation
+
+_STYLES = {
+    Operation.CREATE: "green",
+    Operation.UPDATE: "yellow",
+    Operation.REPLACE: "bold red",
+    Operation.DELETE: "red",
+}
+_HEADINGS = {
+    Standing.NEW: "New findings",
+    Standing.FIXED: "Mended by this change",
+    Standing.STANDING: "As before",
+}
+
+
+def show(review: Review, console: Console) -> None:
+    console.print(f"[bold]{escape(review.base)} → {escape(review.head)}[/]: {words.conclusion(review)}")
+    for environment in review.environments:
+        _show(environment, console)
+
+
+def _show(environment: Environment, console: Console) -> None:
+    region = f" in {environment.region}" if environment.region else ""
+    console.print(f"\n[bold]{environment.name}[/]{region}: {escape(words.verdict(environment))}")
+    for said in filter(None, (environment.failure, environment.apply_error)):
+        console.print(escape(said), style="red")
+    if lost := environment.lost:
+        console.print("  [bold]What is lost[/]")
+        for one in lost:
+            assert one.consequence is not None
+            style = "bold red" if one.consequence.loses else "red"
+            console.print(f"    [{style}]{escape(words.resource_line(one.change))}[/]")
+            console.print(
+                f"        time: {escape(one.consequence.downtime)}\n        data: {escape(one.consequence.data)}"
+            )
+    if environment.residency and environment.residency.changed:
+        console.print("  [bold]Where data can get now[/]")
+        for said in words.residency_lines(environment.residency):
+            console.print(f"    {escape(said)}", style="red")
+    if environment.changes:
+        console.print("  [bold]Resources[/]")
+    for one in environment.changes:
+        console.print(f"    [{_STYLES[one.change.operation]}]{escape(words.resource_line(one.change))}[/]")
+        for changed in one.change.properties:
+            console.print(f"        {escape(words.property_line(changed))}", style="red" if changed.replaces else None)
+    for standing, heading in _HEADINGS.items():
+        if found := environment.of(standing):
+            console.print(f"  [bold]{heading}[/]")
+        for finding in found:
+            _show_finding(finding, console)
+
+
+def _show_finding(finding: Finding, console: Console) -> None:
+    style = "bold red" if finding.stops else "dim" if finding.standing is Standing.FIXED else None
+    console.print(f"    {escape(words.finding_line(finding))}", style=style)
+    if finding.standing is not Standing.NEW:
+        return
+    console.print(f"        why:   {escape(finding.why)}\n        see:   {escape(words.controls(finding))}")
+    for number, line in enumerate(finding.remedy.splitlines()):
+        console.print(f"        {'write:' if number == 0 else '      '} {escape(line)}")

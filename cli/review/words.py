@@ -1,0 +1,102 @@
+"""How changes and findings are said, the same in every format that people read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from trainyard.cli.review.model import Environment, Finding, Review, Standing
+from trainyard.cli.review.picture import SIGNS
+from trainyard.cli.review.residency import Residency
+from trainyard.local.changes import Change, Operation, PropertyChange
+from trainyard.policies.rule import Verdict
+
+LONGEST_VALUE = 120
+_DONE = {
+    Operation.CREATE: "created",
+    Operation.UPDATE: "changed",
+    Operation.REPLACE: "replaced",
+    Operation.DELETE: "deleted",
+}
+
+
+def kind(resource_type: str) -> str:
+    """`aws:s3/bucket:Bucket` as `Bucket`."""
+    return resource_type.rpartition(":")[2]
+
+
+def counted(environment: Environment) -> str:
+    """`2 created, 1 replaced`."""
+    counts = environment.counts()
+    return ", ".join(f"{counts[one.value]} {_DONE[one]}" for one in Operation if one.value in counts) or "no changes"
+
+
+def value(raw: Any) -> str:
+    """A property's value on one line; `–` where it is not given."""
+    if raw is None:
+        return "–"
+    text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, sort_keys=True)
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
+
+
+def property_line(one: PropertyChange) -> str:
+    line = f"{one.path}: {value(one.before)} → {value(one.after)}"
+    return f"{line}  (replaces it)" if one.replaces else line
+
+
+def resource_line(change: Change) -> str:
+    return f"{SIGNS[change.operation]} {kind(change.type)} {change.name}"
+
+
+def finding_line(finding: Finding) -> str:
+    place = f"{finding.name}.{finding.place}" if finding.place else finding.name
+    unverified = f" [{finding.verdict}]" if finding.verdict is Verdict.UNVERIFIED else ""
+    advice = " [advice]" if finding.level == "advisory" else ""
+    return f"{finding.severity} {finding.rule}{unverified}{advice}: {place}: {finding.message}"
+
+
+def controls(finding: Finding) -> str:
+    return ", ".join(f"{catalogue} {' '.join(ids)}" for catalogue, ids in finding.controls.items())
+
+
+def verdict(environment: Environment) -> str:
+    """The one line for an environment."""
+    if environment.bad_settings:
+        return "its settings are wrong"
+    if environment.failure:
+        return "there is nothing to compare"
+    stopping = [one for one in environment.findings if one.stops]
+    violations = sum(one.verdict is Verdict.VIOLATION for one in stopping)
+    said = [counted(environment)]
+    if environment.apply_error:
+        said.append("cannot be applied")
+    if violations:
+        said.append(f"{violations} new violation{'s' if violations > 1 else ''}")
+    if len(stopping) > violations:
+        said.append(f"{len(stopping) - violations} new that cannot be verified")
+    if fixed := len(environment.of(Standing.FIXED)):
+        said.append(f"{fixed} mended")
+    if standing := len(environment.of(Standing.STANDING)):
+        said.append(f"{standing} as before")
+    return ", ".join(said)
+
+
+def conclusion(review: Review) -> str:
+    return {
+        0: "nothing stands against it",
+        1: "it brings violations",
+        2: "settings are wrong",
+        3: "not all of it could be judged",
+    }[review.exit_status]
+
+
+def residency_lines(residency: Residency) -> list[str]:
+    """What the change does to where data lies and can get."""
+    moved = [
+        f"{one.data_class} data lies in {one.place} now ({one.after} resources)"
+        for one in residency.places
+        if one.after and not one.before
+    ]
+    opened = [f"{one.data_class} data can get to {one.place}: {one.path}" for one in residency.ways if one.new]
+    return [*moved, *opened]

@@ -1,0 +1,128 @@
+"""What a preview would do to each resource, and to which of its properties, out of the engine's own events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from trainyard.local.engine_events import Event
+from trainyard.policies.wire import UNKNOWN_KINDS
+
+_SIGNATURE = "4dabf18193072939515e22adb298388d"  # marks a secret (pulumi: sdk/go/common/resource/sig)
+_STEP = re.compile(r'\[(?P<index>\d+)\]|\["(?P<quoted>(?:[^"\\]|\\.)*)"\]|\.?(?P<name>[^.\[\]]+)')
+UNKNOWN = "(known once it is made)"
+SECRET = "(secret)"  # noqa: S105  # what stands in the place of one
+
+
+class Operation(StrEnum):
+    """What happens to a resource. A replaced one is made anew: another id, and what it held is gone."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    DELETE = "delete"
+
+
+_OPERATIONS = {
+    "create": Operation.CREATE,
+    "import": Operation.CREATE,
+    "update": Operation.UPDATE,
+    "replace": Operation.REPLACE,
+    "import-replacement": Operation.REPLACE,
+    "delete": Operation.DELETE,
+    "discard": Operation.DELETE,
+}
+
+
+@dataclass(frozen=True)
+class PropertyChange:
+    """A property of the program's, before and after; None where it is not given. `replaces`: it can't be changed in
+    place, so that the whole resource is made anew."""
+
+    path: str
+    before: Any
+    after: Any
+    replaces: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """What would happen to one resource."""
+
+    urn: str
+    type: str
+    name: str
+    operation: Operation
+    properties: tuple[PropertyChange, ...] = ()
+
+
+def changes_in(events: Iterable[Event]) -> tuple[Change, ...]:
+    """The changes that a preview told, in its order. Components and the stack itself are no changes of a cloud."""
+    found: dict[str, Change] = {}
+    for event in events:
+        metadata = (event.get("resourcePreEvent") or {}).get("metadata")
+        if metadata is None or (operation := _OPERATIONS.get(metadata["op"])) is None:
+            continue
+        state = metadata.get("new") or metadata.get("old") or {}
+        if not state.get("custom") or metadata["type"].startswith("pulumi:"):
+            continue
+        urn = metadata["urn"]
+        name = urn.rpartition("::")[2]
+        found[urn] = Change(urn, metadata["type"], name, operation, tuple(_properties(metadata, operation)))
+    return tuple(found.values())
+
+
+def _properties(metadata: Mapping[str, Any], operation: Operation) -> Iterator[PropertyChange]:
+    before = (metadata.get("old") or {}).get("inputs") or {}
+    after = (metadata.get("new") or {}).get("inputs") or {}
+    if operation in (Operation.CREATE, Operation.DELETE):
+        return
+    replacing = set(metadata.get("keys") or ())
+    detailed: Mapping[str, Mapping[str, Any]] = metadata.get("detailedDiff") or {}
+    paths = list(detailed) or list(dict.fromkeys([*(metadata.get("diffs") or ()), *replacing]))
+    for path in paths:
+        steps = steps_of(path)
+        kind = str((detailed.get(path) or {}).get("diffKind", ""))
+        replaces = kind.endswith("replace") or (bool(steps) and steps[0] in replacing and not detailed)
+        yield PropertyChange(path, _shown(_at(before, steps)), _shown(_at(after, steps)), replaces)
+
+
+def steps_of(path: str) -> list[str | int]:
+    """`rules[0]["a.b"].c` as the engine writes a property's path, step by step."""
+    steps: list[str | int] = []
+    for match in _STEP.finditer(path):
+        if match["index"] is not None:
+            steps.append(int(match["index"]))
+        elif match["quoted"] is not None:
+            steps.append(re.sub(r"\\(.)", r"\1", match["quoted"]))
+        else:
+            steps.append(match["name"])
+    return steps
+
+
+def _at(value: Any, steps: list[str | int]) -> Any:
+    for step in steps:
+        if isinstance(value, Mapping) and _SIGNATURE in value:
+            return value
+        if isinstance(value, Mapping) and isinstance(step, str):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if _SIGNATURE in value:
+            return SECRET
+        return {key: _shown(item) for key, item in value.items() if not key.startswith("__")}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    if isinstance(value, str) and value in UNKNOWN_KINDS:
+        return UNKNOWN
+    return SECRET if value == "[secret]" else value

@@ -1,0 +1,212 @@
+"""Two revisions of an environment compared: the earlier one stands in a throw-away account, the later one goes on top.
+
+Both are the real program under the real engine. What changes is what the engine says of the later one where the earlier
+one stands, not what a text comparison of the program would; then the later one is applied, so that what only shows when
+it is done shows here. Findings are those of today's rules for both sides, over states in which every value is known.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from trainyard.local import prerequisites, scratch, supervisor
+from trainyard.local.changes import Change, changes_in
+from trainyard.local.engine import EngineError, Event
+from trainyard.local.gate import PlannedResource, planned_resources
+from trainyard.local.rehearsal import Rehearsal
+from trainyard.policies.registry import RULES
+from trainyard.policies.rule import Finding, Result
+from trainyard.policies.state import evaluate_state
+from trainyard.stacks.settings import Settings
+
+PURPOSE = "review"
+"""Of the temporary folders, in which the accounts are."""
+
+Tell = Callable[[str], None]
+
+
+class ReviewError(Exception):
+    """One of the two does not come up, so there is nothing to compare."""
+
+    exit_status = 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """An environment as it is written: in which checkout, with which settings."""
+
+    label: str
+    """What a person calls it: `main (1a2b3c4)`, `working tree`."""
+    project: Path
+    values: Mapping[str, Any]
+    """The whole configuration of the stack, by full key."""
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Side:
+    """An environment as it stands."""
+
+    label: str
+    resources: tuple[PlannedResource, ...]
+    results: tuple[Result, ...]
+    """Of the rules that found something."""
+    export: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a change to an environment would do."""
+
+    environment: str
+    region: str
+    base: Side
+    head: Side
+    changes: tuple[Change, ...]
+    error: str = ""
+    """Why the later one cannot be applied on top of the earlier. `head` is then what it is in an account of its own."""
+
+
+def compare(
+    environment: str,
+    base: Source | None,
+    head: Source,
+    on_event: Callable[[Event], None] | None = None,
+    tell: Tell = lambda _: None,
+) -> Comparison:
+    """Bring `base` up in an account of its own (None: nothing stands yet), preview `head` there, and apply it.
+
+    Raises `ReviewError` where one of the two does not even come up alone, saying which, and what the services raise.
+    """
+    clear_left_behind()
+    before, after, error = Side("nothing", (), (), {}), None, ""
+    told: list[Event] = []
+    with scratch.folder(PURPOSE) as folder:
+        with _rehearsal(environment, folder / "both", base or head) as standing:
+            given = prerequisites.provide(standing.endpoint, (base or head).settings)
+            if base is not None:
+                tell(f"bringing {base.label} up")
+                before = _applied(_rehearsal(environment, folder / "both", base, given), base.label, on_event)
+                more = prerequisites.provide(standing.endpoint, head.settings)
+                if head.settings.network.existing != base.settings.network.existing:
+                    given = more
+            later = _rehearsal(environment, folder / "both", head, given)
+            try:
+                tell(f"previewing {head.label} on top of it")
+                later.preview(told.append)
+                tell(f"applying {head.label}")
+                later.up(on_event)
+                after = side(head.label, later.export())
+            except EngineError as failed:
+                error = str(failed)
+        if after is None:
+            tell(f"bringing {head.label} up alone")
+            with _rehearsal(environment, folder / "alone", head) as standing:
+                given = prerequisites.provide(standing.endpoint, head.settings)
+                after = _applied(_rehearsal(environment, folder / "alone", head, given), head.label, on_event)
+    return Comparison(environment, head.settings.region, before, after, changes_in(told), error)
+
+
+def compare_with_state(
+    environment: str,
+    export: Mapping[str, Any],
+    label: str,
+    head: Source,
+    on_event: Callable[[Event], None] | None = None,
+    tell: Tell = lambda _: None,
+) -> Comparison:
+    """Preview `head` on top of a state that was exported elsewhere, which is not applied, and judge it as it is alone.
+
+    `export` is as `foreign_state.read` gives it. Raises `ReviewError` where `head` does not come up.
+    """
+    clear_left_behind()
+    told: list[Event] = []
+    error = ""
+    with scratch.folder(PURPOSE) as folder:
+        with _rehearsal(environment, folder / "state", head) as standing:
+            given = prerequisites.provide(standing.endpoint, head.settings)
+            later = _rehearsal(environment, folder / "state", head, given)
+            tell(f"previewing {head.label} on top of {label}")
+            try:
+                later.engine().take_over(export)
+                later.preview(told.append, look_first=False)
+            except EngineError as failed:
+                error = str(failed)
+        tell(f"bringing {head.label} up alone")
+        with _rehearsal(environment, folder / "alone", head) as standing:
+            given = prerequisites.provide(standing.endpoint, head.settings)
+            after = _applied(_rehearsal(environment, folder / "alone", head, given), head.label, on_event)
+    return Comparison(environment, head.settings.region, side(label, export), after, changes_in(told), error)
+
+
+def clear_left_behind() -> None:
+    """Remove what reviews that were killed have left. Their services have ended with them, unless they hang."""
+    for left in scratch.left_behind(PURPOSE):
+        supervisor.stop(left / "rehearsal", within_seconds=5)
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def side(label: str, export: Mapping[str, Any]) -> Side:
+    """A state, judged by the rules."""
+    results = tuple(result for result in evaluate_state(RULES, export) if result.findings)
+    return Side(label, planned_resources(export), results, export)
+
+
+def _applied(rehearsal: Rehearsal, label: str, on_event: Callable[[Event], None] | None) -> Side:
+    try:
+        rehearsal.up(on_event)
+    except EngineError as failed:
+        raise ReviewError(f"{label} does not come up: {failed}") from None
+    return side(label, rehearsal.export())
+
+
+def _rehearsal(environment: str, place: Path, source: Source, given: Mapping[str, Any] | None = None) -> Rehearsal:
+    """`given` stands in the place of what an account of the team's own would hold already."""
+    config = place.parent / f"Pulumi.{environment}.yaml"
+    content = {"config": {**_readable(source.values), **(given or {})}}
+    config.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    return Rehearsal(
+        environment,
+        place,
+        source.project,
+        config=config,
+        layers=source.settings.stack_layers,
+        throw_away=True,
+        judged=False,
+    )
+
+
+def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the key of its stack opens what is encrypted, and the program has no secret settings."""
+    return {
+        key: value for key, value in values.items() if not (isinstance(value, Mapping) and set(value) == {"secure"})
+    }
+
+
+Found: TypeAlias = tuple[Result, Finding]
+
+
+def classified(base: Sequence[Result], head: Sequence[Result]) -> tuple[list[Found], list[Found], list[Found]]:
+    """Findings of the later side that are new, of the earlier that are mended, and of the later that stood before.
+
+    One that says something else than before counts as new: that a resource is wrong in one way excuses no second.
+    """
+    before, after = (
+        {_key(result, finding): (result, finding) for result in results for finding in result.findings}
+        for results in (base, head)
+    )
+    return (
+        [found for key, found in after.items() if key not in before],
+        [found for key, found in before.items() if key not in after],
+        [found for key, found in after.items() if key in before],
+    )
+
+
+def _key(result: Result, finding: Finding) -> tuple[str, ...]:
+    return result.rule.id, result.resource.urn, finding.verdict, finding.urn, finding.place, finding.message

@@ -1,0 +1,65 @@
+"""An earlier revision of the repository, laid out in a folder as if it had been checked out there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+
+class RevisionError(Exception):
+    """There is no such revision, or no repository to take it from."""
+
+    exit_status = 2
+
+
+def lay_out(repository: Path, reference: str, folder: Path) -> str:
+    """Write the files of `reference` (a branch, a tag, a commit) into `folder`; returns the commit's id.
+
+    The virtual environment is that of the caller: packages are not installed anew for each revision.
+    """
+    commit = resolve(repository, reference)
+    with tempfile.TemporaryFile() as archive:
+        _git(repository, "archive", "--format=tar", commit, stdout=archive.fileno())
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as packed:
+            packed.extractall(folder, filter="data")
+    if not (folder / "Pulumi.yaml").is_file():
+        raise RevisionError(f"{reference} ({commit[:12]}) has no Pulumi.yaml: it is no revision of this project")
+    environment = folder / ".venv"
+    if not environment.exists():
+        environment.symlink_to(sys.prefix)
+    return commit
+
+
+def resolve(repository: Path, reference: str) -> str:
+    """The id of the commit that `reference` means. Raises `RevisionError`."""
+    if reference.startswith("-"):
+        raise RevisionError(f"{reference!r} is no revision: write a branch, a tag or a commit")
+    found = _git(
+        repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}", check=False
+    )
+    if found.returncode != 0:
+        shallow = _git(repository, "rev-parse", "--is-shallow-repository", check=False).stdout.strip() == b"true"
+        hint = "; this clone is shallow: fetch it (git fetch --unshallow)" if shallow else ""
+        said = found.stderr.decode(errors="replace").strip()
+        raise RevisionError(f"{repository} has no revision {reference!r}{hint}{said and f': {said}'}")
+    return found.stdout.decode().strip()
+
+
+def _git(
+    repository: Path, *arguments: str, stdout: int = subprocess.PIPE, check: bool = True
+) -> subprocess.CompletedProcess[bytes]:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(repository), *arguments], stdout=stdout, stderr=subprocess.PIPE, check=False
+        )
+    except FileNotFoundError:
+        raise RevisionError("git is not installed: it lays the earlier revision out") from None
+    if check and done.returncode != 0:
+        raise RevisionError(f"git {arguments[0]} failed: {done.stderr.decode(errors='replace').strip()}")
+    if b"not a git repository" in done.stderr:
+        raise RevisionError(f"{repository} is no git repository: name a settings file as --base instead")
+    return done

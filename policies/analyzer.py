@@ -1,0 +1,119 @@
+"""The pack's side of the conversation with the engine: each request is read once, and judged by every rule.
+
+The SDK's analyzer reads all resources anew for each policy, so that its time grows with policies times resources. This
+one keeps the SDK's answers about the pack itself (its name, its policies, its configuration) and replaces the two that
+judge. Everything about a rule's result stands here: at which level it is told, and in which words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pulumi.runtime import proto
+from pulumi_policy import EnforcementLevel, Policy
+from pulumi_policy.policy import _PolicyAnalyzerServicer
+
+from trainyard.policies.exemptions import EXEMPT, Register
+from trainyard.policies.graph import Graph, Resource, name_of
+from trainyard.policies.rule import Finding, Result, Rule, Scope, Verdict, judge
+from trainyard.policies.wire import plain
+
+VERSION = "0.0.0"
+
+
+class Analyzer(_PolicyAnalyzerServicer):
+    """Serves `rules`, the last of which judges the register of exemptions; `described` is what the SDK tells the engine
+    of each, in the same order."""
+
+    def __init__(self, name: str, rules: Sequence[Rule], described: list[Policy], register: Register) -> None:
+        super().__init__(name, VERSION, described, EnforcementLevel.MANDATORY)
+        self._name, self._register = name, register
+        self._rules = list(zip(rules, described, strict=True))
+
+    def Analyze(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        """One resource, before it is made."""
+        resource = _resource(request)
+        return self._judged(Scope.RESOURCE, Graph([resource]))
+
+    def AnalyzeStack(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        """All resources, after the last was registered."""
+        return self._judged(Scope.STACK, Graph(_resource(one) for one in request.resources))
+
+    def _judged(self, scope: Scope, graph: Graph) -> Any:
+        response = proto.AnalyzeResponse()
+        for rule, policy in self._rules:
+            if rule.scope is not scope:
+                continue
+            level = self._get_enforcement_level(policy)
+            if level == EnforcementLevel.DISABLED:
+                continue
+            subjects = graph.about(rule.applies)
+            if not subjects:
+                reason = f"there is nothing here that {rule.id} is about"
+                response.not_applicable.append(proto.PolicyNotApplicable(policy_name=rule.id, reason=reason))
+            configuration = self._get_policy_config(rule.id) or {}
+            for subject in subjects:
+                self._tell(self._register.answer(judge(rule, subject, graph)), policy, level, configuration, response)
+        return response
+
+    def _tell(
+        self, result: Result, policy: Policy, level: EnforcementLevel, configuration: Mapping[str, Any], response: Any
+    ) -> None:
+        advise = configuration.get("unverified") == "advisory"
+        for finding in result.findings:
+            unverified = finding.verdict is Verdict.UNVERIFIED
+            told_at = EnforcementLevel.ADVISORY if finding.exemption or (advise and unverified) else level
+            response.diagnostics.append(
+                proto.AnalyzeDiagnostic(
+                    policyName=result.rule.id,
+                    policyPackName=self._name,
+                    policyPackVersion=VERSION,
+                    description=result.rule.title,
+                    message=f"{result.rule.title}\n{explain(result, finding)}",
+                    urn=result.resource.urn,
+                    enforcementLevel=self._map_enforcement_level(told_at),
+                    severity=self._map_severity(policy.severity),
+                )
+            )
+
+
+def explain(result: Result, finding: Finding) -> str:
+    """A finding for the person who has to mend it."""
+    rule = result.rule
+    head = f"[{finding.verdict}] " if finding.verdict is Verdict.UNVERIFIED else ""
+    if finding.exemption:
+        head = f"[{finding.exemption}] {head}"
+    part = f"{name_of(finding.urn)}." if finding.urn not in ("", result.resource.urn) else ""
+    place = f"{part}{finding.place}: " if finding.place else ""
+    controls = ", ".join(f"{catalogue} {' '.join(ids)}" for catalogue, ids in rule.controls.items())
+    text = f"{head}{place}{finding.message}\n    Why:   {rule.why}\n    See:   {controls}"
+    if finding.verdict is Verdict.VIOLATION:
+        text += "\n    Write:\n" + "\n".join(f"        {line}" for line in rule.remedy.splitlines())
+    return text
+
+
+def is_exempt(message: str) -> bool:
+    """Whether a message to the engine is of a finding that somebody has answered for."""
+    return f"\n[{EXEMPT}" in message
+
+
+def _resource(told: Any) -> Resource:
+    """Of a resource alone nobody tells what it depends on."""
+    depends: Mapping[str, Any] = getattr(told, "propertyDependencies", {})
+    return Resource(
+        told.urn,
+        told.type,
+        told.name,
+        plain(told.properties),
+        _provider(told),
+        tuple(getattr(told, "dependencies", ())),
+        {name: tuple(group.urns) for name, group in depends.items()},
+    )
+
+
+def _provider(told: Any) -> Resource | None:
+    if not told.HasField("provider"):
+        return None
+    one = told.provider
+    return Resource(one.urn, one.type, one.name, plain(one.properties))

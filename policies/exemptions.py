@@ -1,0 +1,139 @@
+"""Findings that somebody has answered for: each silences one rule on one resource until a day, and no longer.
+
+What is exempt is still reported, as advice with the reason. The register itself is judged like any other resource: an
+exemption whose day has passed, that silences nothing any more, or that silences more than one resource is a violation.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from trainyard.policies.graph import Graph, Resource, is_layer, name_of
+from trainyard.policies.rule import Finding, Result, Rule, Severity, stack_rule, violation
+
+LONGEST = timedelta(days=366)
+EXEMPT = "exempt"
+REGISTER_RULE = "exemptions-in-order"
+_STACK = "pulumi:pulumi:Stack"
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=15)]
+
+
+class Exemption(BaseModel):
+    """One entry of policies/exemptions.yaml, which says what each field means."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: _Text
+    environment: _Text
+    resource: _Text
+    owner: _Text
+    reason: _Reason
+    ticket: _Text
+    expires: date
+
+    def names(self, resource: Resource) -> bool:
+        known_as = (resource.name, f"{resource.type}::{resource.name}")
+        return resource.environment == self.environment and self.resource in known_as
+
+    def __str__(self) -> str:
+        return f"{self.rule} on {self.resource} ({self.ticket}, {self.owner})"
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    exemptions: list[Exemption]
+
+
+def load(path: Path) -> tuple[Exemption, ...]:
+    """Raises ValueError saying what is wrong with the file: a broken register must stop, not exempt."""
+    try:
+        read = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as wrong:
+        raise ValueError(f"{path}: {wrong}") from None
+    found: dict[tuple[str, str, str], Exemption] = {}
+    for one in read.exemptions:
+        key = (one.rule, one.environment, one.resource)
+        if key in found:
+            raise ValueError(f"{path}: {one.rule} on {one.resource} in {one.environment} stands there twice")
+        found[key] = one
+    return tuple(found.values())
+
+
+@cache
+def written() -> tuple[Exemption, ...]:
+    return load(Path(__file__).with_name("exemptions.yaml"))
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+class Register:
+    """The exemptions while an environment is judged: what they have silenced until now."""
+
+    def __init__(self, exemptions: Iterable[Exemption], known_rules: Iterable[str], day: date | None = None) -> None:
+        self._exemptions = tuple(exemptions)
+        self._known_rules = frozenset(known_rules)
+        self._day = day or today()
+        self._silenced: defaultdict[Exemption, set[str]] = defaultdict(set)
+
+    def answer(self, result: Result) -> Result:
+        """The result with what is exempt marked so."""
+        if not result.findings or not self._exemptions:
+            return result
+        for one in self._exemptions:
+            if one.rule == result.rule.id and one.names(result.resource):
+                self._silenced[one].add(result.resource.urn)
+                if self._day <= one.expires <= self._day + LONGEST:
+                    said = f"{EXEMPT} until {one.expires}: {one.reason} ({one.ticket}, {one.owner})"
+                    return replace(result, findings=tuple(replace(each, exemption=said) for each in result.findings))
+        return result
+
+    def rule(self) -> Rule:
+        """Judges the register. To be asked last, when all other rules have been."""
+
+        @stack_rule(
+            REGISTER_RULE,
+            title="Every exemption is in force, needed, and for one resource",
+            severity=Severity.MEDIUM,
+            applies={_STACK},
+            controls={"NIST 800-53": ("CA-5", "PM-4"), "ISO 27001": ("A.5.36",)},
+            why="An exemption that nobody looks at again is a hole that everybody believes is watched.",
+            remedy="""
+# policies/exemptions.yaml: take the entry out, or have its owner give it a new reason and a new day
+""",
+        )
+        def in_order(stack: Resource, graph: Graph) -> Iterator[Finding]:
+            for one in self._exemptions:
+                if one.environment == stack.environment:
+                    yield from self._judge(one, stack, graph)
+
+        return in_order
+
+    def _judge(self, one: Exemption, stack: Resource, graph: Graph) -> Iterator[Finding]:
+        named = [resource for resource in graph.resources if one.names(resource)]
+        if one.rule not in self._known_rules:
+            yield violation(f"{one}: there is no such rule")
+        elif not named:
+            if not is_layer(stack.urn):  # of a split environment, it may be in another stack
+                yield violation(f"{one}: there is no such resource any more")
+        elif not (silenced := self._silenced[one]):
+            yield violation(f"{one}: the rule has nothing against it any more")
+        elif len(silenced) > 1:
+            names = ", ".join(sorted(f"{urn.split('$')[-1].split('::')[-2]}::{name_of(urn)}" for urn in silenced))
+            yield violation(f"{one}: it is for {len(silenced)} resources; name one of them: {names}")
+        elif one.expires < self._day:
+            yield violation(f"{one}: it has expired on {one.expires}")
+        elif one.expires > self._day + LONGEST:
+            yield violation(f"{one}: {one.expires} is more than a year away")

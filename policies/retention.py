@@ -1,0 +1,45 @@
+"""For how long an environment keeps its logs, and a key that someone asked to delete: the table `retention.yaml`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Retention:
+    """The least number of days."""
+
+    key_deletion: int
+    logs: int
+
+
+def load(path: Path) -> tuple[Retention, dict[str, Retention]]:
+    """The default, and what each environment has instead. Raises ValueError: a broken table must stop, not allow."""
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(raw, dict) or sorted(raw) != ["default", "environments"]:
+        raise ValueError(f"{path}: the keys must be default and environments")
+    rows = raw["environments"] or {}
+    return _row(path, "default", raw["default"]), {str(name): _row(path, name, row) for name, row in rows.items()}
+
+
+def _row(path: Path, name: object, row: Any) -> Retention:
+    if not isinstance(row, dict) or sorted(row) != ["key_deletion", "logs"]:
+        raise ValueError(f"{path}: {name} must have key_deletion and logs")
+    if not all(type(days) is int and days > 0 for days in row.values()):
+        raise ValueError(f"{path}: {name} must have whole numbers of days above 0")
+    return Retention(**row)
+
+
+@cache
+def _table() -> tuple[Retention, dict[str, Retention]]:
+    return load(Path(__file__).with_name("retention.yaml"))
+
+
+def retention_of(environment: str) -> Retention:
+    default, rows = _table()
+    return rows.get(environment, default)

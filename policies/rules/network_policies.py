@@ -1,0 +1,135 @@
+"""What pods may reach, and what may reach them, is said: nothing first, and then what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.pod_templates import NAMESPACES
+from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
+from trainyard.policies.rules.namespaces import inside, submitted_to
+from trainyard.policies.values import Value
+
+_POLICIES = frozenset({"kubernetes:networking.k8s.io/v1:NetworkPolicy"})
+_SERVICES = frozenset({"kubernetes:core/v1:Service", "kubernetes:core/v1:ServicePatch"})
+_INGRESSES = frozenset({"kubernetes:networking.k8s.io/v1:Ingress", "kubernetes:networking.k8s.io/v1:IngressPatch"})
+
+# By which annotation each of AWS's controllers is told where a load balancer stands, and what keeps it inside.
+_INSIDE = {
+    "service.beta.kubernetes.io/aws-load-balancer-scheme": ("internal",),
+    "service.beta.kubernetes.io/aws-load-balancer-internal": ("true", "0.0.0.0/0"),
+    "alb.ingress.kubernetes.io/scheme": ("internal",),
+}
+_EVERYWHERE = ("0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1")
+
+_NETWORK = {"NIST 800-53": ("SC-7", "AC-4"), "ISO 27001": ("A.8.20", "A.8.22")}
+
+
+@stack_rule(
+    "namespace-default-deny",
+    title="A namespace lets nothing in that no policy names, and where people start pods nothing out",
+    severity=Severity.HIGH,
+    applies=NAMESPACES,
+    controls={"CIS EKS": ("4.3.2",), "Checkov": ("CKV2_K8S_6",), **_NETWORK},
+    why="Without a policy every pod of the cluster reaches every other one, and each sends data wherever it likes.",
+    remedy="""
+kubernetes.networking.v1.NetworkPolicy(name, metadata={"name": "deny-all", "namespace": team},
+    spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]})      # and further ones for what pods need
+""",
+)
+def default_deny(namespace: Resource, graph: Graph) -> Iterator[Finding]:
+    people = submitted_to(namespace, graph)
+    for direction in ("Ingress", "Egress"):
+        if direction == "Egress" and people is False:
+            continue
+        found = [place for one, place in inside(namespace, graph, _POLICIES) if _isolates(one, direction)]
+        if True in found:
+            continue
+        if None in found or (direction == "Egress" and people is None):
+            yield unverified(f"whether a policy isolates all pods of the namespace ({direction}) is not known yet")
+        else:
+            yield violation(f"no policy isolates all pods of the namespace ({direction})")
+
+
+def _isolates(policy: Resource, direction: str) -> bool:
+    """Whether a policy is for all pods of its namespace and this direction, so that only what is named passes."""
+    spec = policy["spec"]
+    selector = spec["podSelector"]
+    if selector["matchLabels"].fields() or selector["matchExpressions"].items():
+        return False
+    types = [one.text() for one in spec["policyTypes"].items()]
+    if types:
+        return direction in types
+    # Where the types are not said, Kubernetes takes Ingress, and Egress where there are rules for it.
+    return direction == "Ingress" or bool(spec["egress"].items())
+
+
+@resource_rule(
+    "network-policy-not-for-all",
+    title="No NetworkPolicy lets everyone in, or lets pods out to everywhere on every port",
+    severity=Severity.HIGH,
+    applies=_POLICIES,
+    controls={"CIS EKS": ("4.3.2",), "Trivy": ("KSV-0038",), **_NETWORK},
+    why="Policies add up: one rule without a peer undoes the default of all others for the pods that it selects.",
+    remedy="""
+"ingress": [{"from": [{"pod_selector": {}}]}],                             # pods of the same namespace
+"egress": [{"to": [{"ip_block": {"cidr": vpc_cidr}}], "ports": [{"protocol": "TCP", "port": 443}]}]
+""",
+)
+def not_for_all(policy: Resource) -> Iterator[Finding]:
+    spec = policy["spec"]
+    for name, peers in (("ingress", "from"), ("egress", "to")):
+        yield from each([spec[name]], lambda rules, peers=peers: each(rules.items(), lambda one: _rule(one, peers)))
+
+
+def _rule(rule: Value, peers: str) -> Iterator[Finding]:
+    outward = peers == "to"
+    narrowed = bool(rule["ports"].items())
+    listed = rule[peers].items()
+    if not listed and not (outward and narrowed):
+        yield violation("this names nobody, which means everybody" + (", on every port" if outward else ""), rule)
+    yield from each(listed, lambda one: _peer(one, outward, narrowed))
+
+
+def _peer(peer: Value, outward: bool, narrowed: bool) -> Iterator[Finding]:
+    block = peer["ipBlock"]
+    if block["cidr"].text() in _EVERYWHERE and not (outward and narrowed):
+        yield violation("this is every address" + (", on every port" if outward else ""), block)
+    elif not narrowed and not block.present and not peer["podSelector"].present and _all(peer["namespaceSelector"]):
+        yield violation("this is every pod of every namespace, on every port", peer)
+
+
+def _all(selector: Value) -> bool:
+    """Whether a selector selects all; an absent one selects nothing."""
+    return selector.present and not selector["matchLabels"].fields() and not selector["matchExpressions"].items()
+
+
+@resource_rule(
+    "service-not-public",
+    title="No Service and no Ingress opens the cluster to the internet",
+    severity=Severity.HIGH,
+    applies=_SERVICES | _INGRESSES,
+    controls=_NETWORK,
+    why=(
+        "A Service of the type LoadBalancer is an address on the internet unless told otherwise, in no security group "
+        "of the program's, and a node port is open on every node. A cluster for training serves nobody outside."
+    ),
+    remedy="""
+spec={"type": "ClusterIP"}                      # or a LoadBalancer that stays inside:
+metadata={"annotations": {"service.beta.kubernetes.io/aws-load-balancer-scheme": "internal"}}
+""",
+)
+def service_not_public(resource: Resource) -> Iterator[Finding]:
+    annotations, spec = resource["metadata"]["annotations"], resource["spec"]
+    inside = any((annotations[name].text() or "").lower() in allowed for name, allowed in _INSIDE.items())
+    if resource.type in _INGRESSES:
+        if (annotations["alb.ingress.kubernetes.io/scheme"].text() or "internal") != "internal":
+            yield violation("the load balancer of this Ingress stands on the internet", annotations)
+        return
+    kind = spec["type"].text()
+    if kind == "LoadBalancer" and not inside:
+        yield violation("the load balancer of this Service stands on the internet unless its annotations say not", spec)
+    elif kind == "NodePort":
+        yield violation("a port is opened on every node, past its pods' NetworkPolicies", spec["type"])
+    if spec["externalIPs"].items():
+        yield violation("whoever names an external address takes its traffic in the whole cluster", spec["externalIPs"])
