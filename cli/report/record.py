@@ -147,8 +147,8 @@ def read(directory: Path) -> Record:
         lines = list(read_lines(directory / JOURNAL))
     except OSError as error:
         raise UserError(f"{directory}: can't be read: {error.strerror}") from None
-    if not lines and (directory / JOURNAL).exists() and b"\n" in (directory / JOURNAL).read_bytes():
-        raise UserError(f"{directory / JOURNAL}: holds no line of a run; expected JSON, an object a line")
+    if not lines and _is_no_text(directory / JOURNAL):
+        raise UserError(f"{directory / JOURNAL}: is no text; expected JSON, an object a line")
     restarts = 0.0
     for line in lines:
         restarts += _take(record, line)
@@ -164,6 +164,16 @@ def read(directory: Path) -> Record:
             restarts=restarts,
         )
     return record
+
+
+def _is_no_text(path: Path) -> bool:
+    try:
+        path.read_text()
+    except UnicodeDecodeError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _take(record: Record, line: dict[str, Any]) -> float:

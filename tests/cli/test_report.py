@@ -389,8 +389,8 @@ def test_a_mistake_is_told(tmp_path: Path) -> None:
     (run.directory / "config.yaml").write_text("a: " + 10_000 * "[")
     assert "is no YAML" in str(report(run.directory).exception)
     (run.directory / "config.yaml").unlink()
-    (run.directory / "metrics.jsonl").write_bytes(b"\xff\xfe\n")
-    assert "holds no line of a run" in str(report(run.directory).exception)
+    (run.directory / "metrics.jsonl").write_bytes(b"\xff\xfe")
+    assert "is no text" in str(report(run.directory).exception)
 
 
 finite = st.floats(-1e12, 1e12, allow_subnormal=False)
