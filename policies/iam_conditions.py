@@ -240,7 +240,13 @@ _WRITTEN = {
         *("aws:SourceAccount", "aws:SourceArn", "aws:SourceIp", "aws:SourceOrgID", "aws:SourceVpc", "aws:SourceVpce"),
         *("aws:ViaAWSService", "aws:CalledVia", "aws:VpcSourceIp", "kms:CallerAccount", "kms:GrantIsForAWSResource"),
         *("kms:GranteePrincipal", "kms:ResourceAliases", "kms:ViaService", "s3:DataAccessPointArn", "s3:TlsVersion"),
-        *("s3:ResourceAccount", "sts:ExternalId", "secretsmanager:VersionStage"),
+        *(
+            "kms:EncryptionContextKeys",
+            "aws:SourceOwner",
+            "s3:ResourceAccount",
+            "sts:ExternalId",
+            "secretsmanager:VersionStage",
+        ),
     )
 }
 _FAMILIES = {

@@ -1,0 +1,407 @@
+"""Every identity against every resource: who reaches what, how surely, and on which condition."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import lru_cache
+
+from trainyard.policies import documents
+from trainyard.policies.accounts import account_of, own_accounts
+from trainyard.policies.documents import ANYONE, Statement
+from trainyard.policies.graph import Graph
+from trainyard.policies.iam_conditions import Context, Truth
+from trainyard.policies.iam_evaluation import NO, Policies, Request, Said, evaluate
+from trainyard.policies.reach.patterns import Patterns, instance, key_pattern
+from trainyard.policies.reach.principals import ROLES, Principal, Taker, principals
+from trainyard.policies.reach.table import table
+from trainyard.policies.reach.targets import Target, targets
+from trainyard.policies.values import UnverifiedError
+
+_CONTROL = frozenset({"aws:organizations/policy:Policy"})
+_CONTROL_ATTACHMENTS = frozenset({"aws:organizations/policyAttachment:PolicyAttachment"})
+WITHOUT_KEY = "the objects are not encrypted with"
+"""How the condition begins where an identity has no use of a bucket's key: what the bucket holds it cannot read."""
+
+
+class Certainty(StrEnum):
+    CERTAIN = "certain"
+    CONDITIONAL = "conditional"
+    UNVERIFIED = "cannot be verified"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One identity's access to one resource.
+
+    Attributes:
+        takers: who takes the identity.
+        via: the role that it assumes first, if it does.
+        where: of a bucket, the patterns of keys; empty for the whole resource.
+        conditions: in words; the first that holds is enough.
+    """
+
+    principal: str
+    takers: tuple[Taker, ...]
+    via: str
+    kind: str
+    resource: str
+    access: str
+    certainty: Certainty
+    where: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    principal_urn: str = ""
+    resource_urn: str = ""
+
+    @property
+    def how(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(taker.label for taker in self.takers))
+
+
+class Reach:
+    """All rows of a stack, and what they were found from."""
+
+    def __init__(self, asking: Asking) -> None:
+        self.asking = asking
+        self.rows = tuple(asking.rows())
+        self._by_principal: defaultdict[str, list[Row]] = defaultdict(list)
+        self._by_resource: defaultdict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            self._by_principal[row.principal_urn].append(row)
+            self._by_resource[row.resource_urn].append(row)
+
+    def of(self, urn: str) -> list[Row]:
+        """The rows of an identity."""
+        return self._by_principal.get(urn, [])
+
+    def to(self, urn: str) -> list[Row]:
+        """The rows of a resource."""
+        return self._by_resource.get(urn, [])
+
+    def principal(self, urn: str) -> Principal | None:
+        return self.asking.by_urn.get(urn)
+
+
+@lru_cache(maxsize=2)
+def reach(graph: Graph) -> Reach:
+    """Who reaches what in a stack. Found once for a graph: every rule about it and the review ask."""
+    return Reach(Asking(graph))
+
+
+class Asking:
+    """Asks the evaluation of IAM about the identities and resources of a stack."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.own = principals(graph)
+        self.targets = targets(graph)
+        self._accounts = own_accounts(graph)
+        self.by_urn = {one.resource.urn: one for one in self.own if one.resource}
+        self._by_arn = {one.arn: one for one in self.own if one.arn is not None}
+        self._keys = {one.arn: one for one in self.targets if one.kind == "key" and one.arn}
+        self._control = tuple(_control(graph, self._accounts))
+        self._statements: dict[tuple[int, str], tuple[Statement, ...]] = {}
+        self._patterns: dict[tuple[int, str], Patterns] = {}
+
+    def rows(self) -> Iterator[Row]:
+        found: defaultdict[str, list[Row]] = defaultdict(list)
+        for target in self.targets:
+            for principal in self._candidates(target):
+                for row in self._access(principal, target):
+                    found[row.principal_urn].append(row)
+                    yield row
+        for principal in self.own:
+            for role, said in self._assumed(principal):
+                for row in found[role.resource.urn if role.resource else ""]:
+                    yield _through(row, principal, role, said)
+        for principal in self.own:
+            for unread in principal.unread:
+                reason = (f"a policy cannot be read: {unread.reason}",)
+                yield Row(
+                    *(
+                        principal.name,
+                        tuple(principal.takers),
+                        "",
+                        "",
+                        "",
+                        "anything",
+                        Certainty.UNVERIFIED,
+                        (),
+                        reason,
+                    ),
+                    principal_urn=_urn(principal),
+                )
+        for target in self.targets:
+            for unread in target.unread:
+                reason = (f"a policy cannot be read: {unread.reason}",)
+                yield Row(
+                    *("whom its policy names", (), "", target.kind, target.resource.name, "anything"),
+                    *(Certainty.UNVERIFIED, (), reason),
+                    resource_urn=target.resource.urn,
+                )
+
+    def _candidates(self, target: Target) -> Iterator[Principal]:
+        """Who may reach it at all: by its own policies or by the target's."""
+        allowing = [one for one in target.statements if one.effect == "Allow"]
+        open_to_all = any(one.for_anyone for one in allowing)
+        named = {name for one in allowing for name in one.principals}
+        for principal in self.own:
+            if open_to_all or principal.arn in named or self._touches(principal, target):
+                yield principal
+        yield from self._outsiders(target)
+
+    def _touches(self, principal: Principal, target: Target) -> bool:
+        slot = (id(principal), target.service)
+        if slot not in self._patterns:
+            self._patterns[slot] = Patterns(self._of_service(principal, target.service))
+        return self._patterns[slot].may_mean(target.arn)
+
+    def _of_service(self, principal: Principal, service: str) -> tuple[Statement, ...]:
+        slot = (id(principal), service)
+        if slot not in self._statements:
+            every = principal.statements or ()
+            self._statements[slot] = tuple(one for one in every if _is_about(one, service))
+        return self._statements[slot]
+
+    def _outsiders(self, target: Target) -> Iterator[Principal]:
+        """Those that a resource's policy lets in and that the stack does not make."""
+        seen: set[str] = set()
+        for statement in target.statements:
+            if statement.effect != "Allow":
+                continue
+            for label, arn, kind in _named(statement):
+                account = account_of(arn)
+                delegates = arn.isdigit() or arn.endswith(":root")
+                if arn in seen or arn in self._by_arn or (delegates and account in self._accounts):
+                    continue
+                seen.add(arn)
+                foreign = account is not None and account not in self._accounts
+                context = _context(arn, kind, account)
+                own = None if foreign and kind == "aws" else ()
+                yield Principal(label, arn, statements=own, takers=[_itself(label, arn, kind)], context=context)
+
+    def _access(self, principal: Principal, target: Target) -> Iterator[Row]:
+        places = self._places(principal, target)
+        for access, actions in table().kinds[target.kind].items():
+            inside = target.kind == "bucket" and access != "administer"
+            asked = places if inside else [(target.arn or "", "")]
+            answers = [(where, self.may(principal, target, access, actions, arn)) for arn, where in asked]
+            yield from self._told(principal, target, access, answers)
+
+    def may(self, principal: Principal, target: Target, access: str, actions: Iterable[str], arn: str) -> Said:
+        """Whether any of the actions on one place in a target is allowed, with the key that it takes."""
+        found = NO
+        for action in actions:
+            said = self._ask(principal, target, action, arn, target.over(principal.context))
+            found = found.either(said)
+            if found.truth is Truth.YES:
+                break
+        key = self._keys.get(target.key) if target.key and access in ("read", "write") else None
+        if found.truth is Truth.NO or key is None or principal.statements is None:
+            return found
+        return found.both(self._with_key(principal, target, key, access, arn))
+
+    def may_at(self, principal: Principal, target: Target, access: str, pattern: str) -> Truth:
+        """Whether an access is allowed where a pattern of keys is."""
+        arn = f"{target.arn}/{instance(pattern)}"
+        return self.may(principal, target, access, table().kinds[target.kind][access], arn).truth
+
+    def _with_key(self, principal: Principal, target: Target, key: Target, access: str, arn: str) -> Said:
+        region = (target.context.get("aws:requestedregion") or ("",))[0]
+        found = NO
+        for what in (target.arn or "", arn):
+            known = {
+                **principal.context.known,
+                "kms:viaservice": (f"s3.{region}.amazonaws.com",),
+                "kms:encryptioncontext:aws:s3:arn": (what,),
+                "kms:encryptioncontextkeys": ("aws:s3:arn",),
+            }
+            context = key.over(Context(known, closed=False, absent=principal.context.absent))
+            action = "kms:Decrypt" if access == "read" else "kms:GenerateDataKey"
+            found = found.either(self._ask(principal, key, action, key.arn or "", context))
+        if found.truth is Truth.NO:
+            return Said(Truth.DEPENDS, (f"{WITHOUT_KEY} {key.resource.name}",))
+        return found
+
+    def _ask(self, principal: Principal, target: Target, action: str, arn: str, context: Context) -> Said:
+        own = self._of_service(principal, target.service) if principal.statements is not None else None
+        policies = Policies(
+            own, principal.boundary, target.statements, self._control, decides_itself=target.kind == "key"
+        )
+        account = account_of(principal.arn or "")
+        same = account is None or not self._accounts or account in self._accounts
+        return evaluate(policies, Request(action, arn, principal.arn, context), own_account=same)
+
+    def _places(self, principal: Principal, target: Target) -> list[tuple[str, str]]:
+        """Objects to ask for, one for each pattern that any policy has, with the pattern of keys that it stands for."""
+        if target.kind != "bucket" or target.arn is None:
+            return [(target.arn or "", "")]
+        statements = (
+            *self._of_service(principal, "s3"), *(principal.boundary or ()), *target.statements, *self._control
+        )  # fmt: skip
+        keys = {"*": None}
+        for statement in statements:
+            for pattern in (*statement.resources, *statement.not_resources):
+                if key := key_pattern(pattern, target.arn, principal.context):
+                    keys[key] = None
+        return [(f"{target.arn}/{instance(key)}", key) for key in keys]
+
+    def _told(
+        self, principal: Principal, target: Target, access: str, answers: list[tuple[str, Said]]
+    ) -> Iterator[Row]:
+        groups: dict[tuple[Certainty, tuple[str, ...]], list[str]] = {}
+        allowed = [(where, said) for where, said in answers if said.truth is not Truth.NO]
+        denied = [where for where, said in answers if said.truth is Truth.NO]
+        for where, said in allowed:
+            if any(other != where and _is_within(where, other, said, wider) for other, wider in allowed):
+                continue
+            certainty, conditions = _certainty(said, principal, target)
+            except_ = [one for one in denied if one != where and documents.covers(where, instance(one))]
+            told = f"{where} except {', '.join(except_)}" if except_ else where
+            groups.setdefault((certainty, conditions), []).append(told)
+        for (certainty, conditions), where in groups.items():
+            yield Row(
+                *(principal.name, tuple(principal.takers), "", target.kind, target.resource.name, access, certainty),
+                *(tuple(one for one in where if one), conditions),
+                principal_urn=_urn(principal),
+                resource_urn=target.resource.urn,
+            )
+
+    def _assumed(self, principal: Principal) -> Iterator[tuple[Principal, Said]]:
+        """Roles of the stack that an identity may assume, also by way of others."""
+        seen, waiting = {id(principal)}, [(principal, Said(Truth.YES))]
+        while waiting:
+            by, so_far = waiting.pop()
+            for role in self.own:
+                if id(role) in seen or role.resource is None or role.resource.type not in ROLES:
+                    continue
+                said = self._may_assume(by, role).both(so_far)
+                if said.truth is not Truth.NO:
+                    seen.add(id(role))
+                    waiting.append((role, said))
+                    yield role, said
+
+    def _may_assume(self, by: Principal, role: Principal) -> Said:
+        trust = _trust(role)
+        if by.arn is None or role.arn is None or not trust:
+            return NO
+        account = account_of(by.arn)
+        partition = by.arn.partition(":iam:")[0]
+        names = {by.arn, account, f"{partition}:iam::{account}:root"}
+        if not any(one.for_anyone or names.intersection(one.principals) for one in trust):
+            return NO
+        policies = Policies(by.statements, by.boundary, trust, self._control, decides_itself=True)
+        return evaluate(policies, Request("sts:AssumeRole", role.arn, by.arn, by.context))
+
+
+def _is_about(statement: Statement, service: str) -> bool:
+    if statement.not_actions:
+        return True
+    services = (one.lower().partition(":")[0] for one in statement.actions)
+    return any(one == service or "*" in one or "?" in one for one in services)
+
+
+def _named(statement: Statement) -> Iterator[tuple[str, str, str]]:
+    """Label, ARN (or service, or `*`) and kind of those whom a statement lets in."""
+    if statement.for_anyone:
+        pinned = documents.pinned(statement, "aws:principalarn")
+        for arn in pinned:
+            yield arn.rpartition("/")[2], arn, "aws"
+        if not pinned:
+            yield ("everyone but a few" if statement.not_principals else "anyone"), ANYONE, "aws"
+        return
+    for kind, names in statement.principals_by_kind.items():
+        for name in names:
+            label = f"AWS service {name.partition('.amazonaws')[0]}" if kind == "service" else name.partition(":::")[0]
+            account = account_of(name)
+            if kind == "aws" and account is not None:
+                root = name.isdigit() or name.endswith(":root")
+                label = f"account {account}" if root else f"{name.rpartition(':')[2]} of account {account}"
+            yield label, name, kind
+
+
+def _itself(label: str, arn: str, kind: str) -> Taker:
+    """An identity that the stack does not make, as its own taker. A service-linked role is its service's."""
+    service = arn.partition(":role/aws-service-role/")[2].partition("/")[0] if kind == "aws" else arn
+    if service and kind in ("aws", "service"):
+        return Taker("service", f"AWS service {service.partition('.amazonaws')[0]}", service_account=service)
+    return Taker("anyone" if arn == ANYONE else "principal", label)
+
+
+def _context(arn: str, kind: str, account: str | None) -> Context:
+    known: dict[str, tuple[str, ...]] = {
+        "aws:securetransport": ("true",),
+        "s3:tlsversion": ("1.3",),
+        "kms:grantisforawsresource": ("false",),
+    }
+    known["aws:principalisawsservice"] = ("true" if kind == "service" else "false",)
+    if kind == "service":
+        known["aws:principalservicename"] = (arn,)
+    elif account is not None:
+        known |= {"aws:principalaccount": (account,), "kms:calleraccount": (account,)}
+        if not (arn.isdigit() or arn.endswith(":root")):
+            known["aws:principalarn"] = (arn,)
+    return Context(known, closed=False, absent=("s3:x-amz-",))
+
+
+def _is_within(where: str, other: str, said: Said, wider: Said) -> bool:
+    """Whether another row says as much already."""
+    covered = documents.covers(other, instance(where)) and not (
+        documents.covers(where, instance(other)) and where > other
+    )
+    return covered and (wider.truth > said.truth or wider == said)
+
+
+def _certainty(said: Said, principal: Principal, target: Target) -> tuple[Certainty, tuple[str, ...]]:
+    if said.unread:
+        return Certainty.UNVERIFIED, tuple(f"the operator {one} is not known here" for one in said.unread)
+    if target.unread:
+        return Certainty.UNVERIFIED, ("its policy cannot be read, and may deny it",)
+    notes = tuple(principal.notes)
+    if said.truth is Truth.YES:
+        return Certainty.CERTAIN, notes
+    return Certainty.CONDITIONAL, (*said.conditions, *notes)
+
+
+def _through(row: Row, principal: Principal, role: Principal, said: Said) -> Row:
+    certainty = row.certainty
+    if certainty is Certainty.CERTAIN and said.truth is not Truth.YES:
+        certainty = Certainty.CONDITIONAL
+    conditions = (*row.conditions, *(f"to assume {role.name}: {one}" for one in said.conditions))
+    return replace(
+        row,
+        principal=principal.name,
+        takers=tuple(principal.takers),
+        via=role.name,
+        certainty=certainty,
+        conditions=conditions,
+        principal_urn=_urn(principal),
+    )
+
+
+def _trust(role: Principal) -> tuple[Statement, ...]:
+    try:
+        return tuple(documents.statements(role.resource["assumeRolePolicy"])) if role.resource else ()
+    except UnverifiedError:
+        return ()
+
+
+def _control(graph: Graph, accounts: frozenset[str]) -> Iterator[Statement]:
+    """The denials of control policies that the stack attaches to its own account. What an organisation says besides,
+    and what its policies do not allow, is not seen: it could only take away."""
+    for attachment in graph.of(_CONTROL_ATTACHMENTS):
+        if attachment.props.get("targetId") not in accounts:
+            continue
+        for policy in graph.of(_CONTROL):
+            if graph.refers(attachment, "policyId", policy) is not True:
+                continue
+            try:
+                statements = documents.statements(policy["content"])
+            except UnverifiedError:
+                continue
+            yield from (one for one in statements if one.effect == "Deny")
+
+
+def _urn(principal: Principal) -> str:
+    return principal.resource.urn if principal.resource else ""
