@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 
-from trainyard.cli.review import words
+from trainyard.cli.review import cost_words, words
 from trainyard.cli.review.model import Review
 
 MOST_CHANGES = 100
@@ -29,6 +29,7 @@ def render(review: Review) -> str:
         conclusion=words.conclusion(review),
         verdict=words.verdict,
         counted=words.counted,
+        cost=cost_words,
         controls=words.controls,
         finding_line=words.finding_line,
         property_line=words.property_line,
