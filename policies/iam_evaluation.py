@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 
 from trainyard.policies.accounts import account_of
 from trainyard.policies.documents import ANYONE, Statement
@@ -122,8 +123,10 @@ def spoken(statements: Iterable[Statement], effect: str, request: Request, named
 
 def speaks_of(statement: Statement, request: Request, named: Named | None = None) -> Said:
     """Whether a statement is about the request."""
+    if _acts(statement.not_actions or statement.actions, request.action.lower()) == bool(statement.not_actions):
+        return NO
     who = _principal(statement, request, named)
-    if who is Truth.NO or not _is_action(statement, request):
+    if who is Truth.NO:
         return NO
     what = _resource(statement, request)
     truth, conditions, unread = min(who, what), list[str](), list[str]()
@@ -148,12 +151,13 @@ def speaks_of(statement: Statement, request: Request, named: Named | None = None
     return Said(truth, (" and ".join(conditions),) if conditions else (), tuple(unread))
 
 
-def _is_action(statement: Statement, request: Request) -> bool:
-    action = request.action.lower()
-    context = request.context
-    patterns = statement.not_actions or statement.actions
-    fits = any(matched(one.lower(), action, context) is Truth.YES for one in patterns)
-    return fits != bool(statement.not_actions)
+@lru_cache(maxsize=65_536)
+def _acts(patterns: tuple[str, ...], action: str) -> bool:
+    """Whether an action is one of those named. There are no policy variables in actions."""
+    return any(matched(one.lower(), action, _NOTHING_KNOWN) is Truth.YES for one in patterns)
+
+
+_NOTHING_KNOWN = Context()
 
 
 def _resource(statement: Statement, request: Request) -> Truth:
@@ -165,6 +169,7 @@ def _resource(statement: Statement, request: Request) -> Truth:
     return ~fits if statement.not_resources else fits
 
 
+@lru_cache(maxsize=65_536)
 def _any_partition(arn: str) -> str:
     """Partitions are taken as equal: an account is in one."""
     head, separator, rest = arn.partition(":")

@@ -90,6 +90,10 @@ def reach(graph: Graph) -> Reach:
     return Reach(Asking(graph))
 
 
+def _among(arn: str, pinned: tuple[str, ...]) -> bool:
+    return not pinned or not arn or any("$" in one or documents.covers(one, arn) for one in pinned)
+
+
 class Asking:
     """Asks the evaluation of IAM about the identities and resources of a stack."""
 
@@ -99,6 +103,10 @@ class Asking:
         self._accounts = own_accounts(graph)
         self.by_urn = {one.resource.urn: one for one in self.own if one.resource}
         self._by_arn = {one.arn: one for one in self.own if one.arn is not None}
+        self._by_trust: defaultdict[str, list[Principal]] = defaultdict(list)
+        for role in self.own:
+            for name in {name for one in _trust(role) for name in ((ANYONE,) if one.for_anyone else one.principals)}:
+                self._by_trust[name].append(role)
         self._keys = {one.arn: one for one in self.targets if one.kind == "key" and one.arn}
         self._control = tuple(_control(graph, self._accounts))
         self._statements: dict[tuple[int, str], tuple[Statement, ...]] = {}
@@ -144,10 +152,11 @@ class Asking:
     def _candidates(self, target: Target) -> Iterator[Principal]:
         """Who may reach it at all: by its own policies or by the target's."""
         allowing = [one for one in target.statements if one.effect == "Allow"]
-        open_to_all = any(one.for_anyone for one in allowing)
         named = {name for one in allowing for name in one.principals}
+        open_to = [documents.pinned(one, "aws:principalarn") for one in allowing if one.for_anyone]
         for principal in self.own:
-            if open_to_all or principal.arn in named or self._touches(principal, target):
+            arn = principal.arn or ""
+            if arn in named or self._touches(principal, target) or any(_among(arn, pinned) for pinned in open_to):
                 yield principal
         yield from self._outsiders(target)
 
@@ -273,8 +282,8 @@ class Asking:
         seen, waiting = {id(principal)}, [(principal, Said(Truth.YES))]
         while waiting:
             by, so_far = waiting.pop()
-            for role in self.own:
-                if id(role) in seen or role.resource is None or role.resource.type not in ROLES:
+            for role in self._trusting(by):
+                if id(role) in seen:
                     continue
                 said = self._may_assume(by, role).both(so_far)
                 if said.truth is not Truth.NO:
@@ -282,17 +291,18 @@ class Asking:
                     waiting.append((role, said))
                     yield role, said
 
-    def _may_assume(self, by: Principal, role: Principal) -> Said:
-        trust = _trust(role)
-        if by.arn is None or role.arn is None or not trust:
-            return NO
+    def _trusting(self, by: Principal) -> Iterator[Principal]:
+        """Roles whose trust may mean an identity: by name, by its account, or as anyone."""
+        if by.arn is None:
+            return
         account = account_of(by.arn)
         partition = by.arn.partition(":iam:")[0]
-        names = {by.arn, account, f"{partition}:iam::{account}:root"}
-        if not any(one.for_anyone or names.intersection(one.principals) for one in trust):
-            return NO
-        policies = Policies(by.statements, by.boundary, trust, self._control, decides_itself=True)
-        return evaluate(policies, Request("sts:AssumeRole", role.arn, by.arn, by.context))
+        for name in (by.arn, account, f"{partition}:iam::{account}:root", ANYONE):
+            yield from self._by_trust.get(name or "", ())
+
+    def _may_assume(self, by: Principal, role: Principal) -> Said:
+        policies = Policies(by.statements, by.boundary, _trust(role), self._control, decides_itself=True)
+        return evaluate(policies, Request("sts:AssumeRole", role.arn or "", by.arn, by.context))
 
 
 def _is_about(statement: Statement, service: str) -> bool:
@@ -382,7 +392,8 @@ def _through(row: Row, principal: Principal, role: Principal, said: Said) -> Row
 
 def _trust(role: Principal) -> tuple[Statement, ...]:
     try:
-        return tuple(documents.statements(role.resource["assumeRolePolicy"])) if role.resource else ()
+        document = role.resource["assumeRolePolicy"] if role.resource and role.resource.type in ROLES else None
+        return tuple(documents.statements(document)) if document else ()
     except UnverifiedError:
         return ()
 
