@@ -47,6 +47,10 @@ def _show(environment: Environment, console: Console) -> None:
         console.print("  [bold]Where data can get now[/]")
         for said in words.residency_lines(environment.residency):
             console.print(f"    {escape(said)}", style="red")
+    if environment.reach and environment.reach.lines:
+        console.print("  [bold]Who reaches what[/]")
+        for said in environment.reach.lines:
+            console.print(f"    {escape(said)}", style="red" if said.startswith("+") else None)
     if environment.cost:
         _show_cost(environment.cost, console)
     if environment.changes:
