@@ -278,6 +278,32 @@ def test_what_has_no_price_is_said_and_never_free(type_: str, props: dict[str, A
     assert {one.nature for one in found.lines} == {Nature.UNPRICED}
 
 
+@pytest.mark.parametrize(
+    ("type_", "props", "per", "usd"),
+    [
+        (
+            LUSTRE,
+            {"storageCapacity": 1200, "automaticBackupRetentionDays": 14},
+            "TB of files in backups for a month",
+            50,
+        ),
+        ("aws:cloudwatch/logGroup:LogGroup", {"logGroupClass": "INFREQUENT_ACCESS"}, "100 GB of logs written", 25),
+        ("aws:ec2/flowLog:FlowLog", {"logDestinationType": "s3"}, "100 GB of flow logs to a bucket", 25),
+        ("aws:ec2/natGateway:NatGateway", {}, "TB through NAT", 45),
+        ("aws:eks/cluster:Cluster", {}, "month in extended support", 438),
+        ("aws:s3/bucket:Bucket", {}, "TB stored for a month", 23),
+        ("aws:sns/topicSubscription:TopicSubscription", {"protocol": "email"}, "100,000 mails", 2),
+    ],
+)
+def test_what_depends_on_use_has_a_unit_price(type_: str, props: dict[str, Any], per: str, usd: float) -> None:
+    found = estimate(state(raw(type_, "one", region="us-east-1", **props)))
+    (one,) = (line for line in of(found, Nature.USAGE) if line.per == per)
+
+    assert one.amount is not None
+    assert one.amount.low == pytest.approx(usd)
+    assert len(one.assumptions) > 1
+
+
 def test_a_claim_costs_what_its_class_makes_of_it() -> None:
     made = raw(
         "kubernetes:storage.k8s.io/v1:StorageClass",
@@ -476,3 +502,15 @@ def test_json_holds_amounts_before_and_after() -> None:
     assert found["total"]["difference"]["low"] == pytest.approx(200.85)
     assert {one["nature"] for one in found["after"]["lines"]} == {"idle", "training", "usage", "free", "not priced"}
     assert all(one["assumptions"] for one in found["by_component"])
+
+
+def test_costs_give_way_where_a_comment_would_be_cut() -> None:
+    environments = tuple(
+        Environment(f"dev{number}", "us-east-1", cost=change(), apply_error="x") for number in range(60)
+    )
+    whole, cut = (markdown.render(Review("main", "working tree", some)) for some in (environments[:2], environments))
+
+    assert "on-demand p4d.24xlarge: 21.9576" in whole
+    assert "on-demand p4d.24xlarge: 21.9576" not in cut
+    assert len(cut) < markdown.LONGEST + 100
+    assert cut.count("**Cost: ") > 2
