@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from trainyard.cli import environments
 from trainyard.cli.review import cost_kinds, cost_words, markdown, page, text
 from trainyard.cli.review.cost import Cost, Estimate, Nature, compared, estimate
 from trainyard.cli.review.cost_lines import Amount, Line, gib_of, number
@@ -110,6 +111,21 @@ def test_another_regions_price_stands_in_but_not_for_spot() -> None:
     assert hourly_usd("p5en.48xlarge", "me-central-1") == pytest.approx(75.96, abs=0.01)
     assert hourly_usd("m6i.xlarge", "us-east-2") == 0.192
     assert hourly_usd("no.such", "us-east-1") is None
+
+
+@pytest.mark.parametrize("name", ["dev", "local", "prod-uae", "prod-us", "research"])
+def test_what_the_environments_buy_has_a_price(name: str) -> None:
+    _, found = environments.read(name, environments.environment_file(name, ROOT))
+    what = {"spot": "spot", "capacity-block": "capacity-block"}
+
+    for one in found.gpu_groups:
+        item = f"{what.get(one.capacity, 'on-demand')} {one.instance_type}"
+        known = price(item, found.region, elsewhere=one.capacity != "spot")
+        assert known is not None, item
+        assert known.region == found.region or one.capacity == "capacity-block", item
+    for one in found.cpu_groups:
+        for kind in one.instance_types:
+            assert price(f"on-demand {kind}", found.region, elsewhere=False) is not None, kind
 
 
 def test_items_that_kinds_name_have_prices() -> None:
@@ -505,10 +521,8 @@ def test_json_holds_amounts_before_and_after() -> None:
 
 
 def test_costs_give_way_where_a_comment_would_be_cut() -> None:
-    environments = tuple(
-        Environment(f"dev{number}", "us-east-1", cost=change(), apply_error="x") for number in range(60)
-    )
-    whole, cut = (markdown.render(Review("main", "working tree", some)) for some in (environments[:2], environments))
+    many = tuple(Environment(f"dev{place}", "us-east-1", cost=change(), apply_error="x") for place in range(60))
+    whole, cut = (markdown.render(Review("main", "working tree", some)) for some in (many[:2], many))
 
     assert "on-demand p4d.24xlarge: 21.9576" in whole
     assert "on-demand p4d.24xlarge: 21.9576" not in cut
