@@ -145,7 +145,7 @@ def _assumptions(before: list[Line], after: list[Line]) -> tuple[str, ...]:
 
 
 def _sum(lines: Iterable[Line]) -> Amount:
-    return sum((one.amount for one in lines if one.amount), Amount())
+    return sum((one.amount for one in lines if one.amount), Amount()).rounded()
 
 
 def _range(lines: list[Line]) -> Amount:

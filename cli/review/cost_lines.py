@@ -34,14 +34,18 @@ class Amount:
     high: float = 0.0
 
     def __add__(self, other: Amount) -> Amount:
-        return Amount(_rounded(self.low + other.low), _rounded(self.high + other.high))
+        return Amount(self.low + other.low, self.high + other.high)
 
     def times(self, count: float) -> Amount:
-        return Amount(_rounded(self.low * count), _rounded(self.high * count))
+        return Amount(self.low * count, self.high * count)
 
     def less(self, other: Amount) -> Amount:
         """The difference where the same prices hold before and after: its ends are those of like ends."""
-        return Amount(*sorted((_rounded(self.low - other.low), _rounded(self.high - other.high))))
+        return Amount(*sorted((self.low - other.low, self.high - other.high))).rounded()
+
+    def rounded(self) -> Amount:
+        """To less than any price's last digit, so that sums do not show how computers add."""
+        return Amount(round(self.low, 6), round(self.high, 6))
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class Charged:
             self.resource.type,
             self.resource.name,
             what,
-            of.amount.times(times),
+            of.amount.times(times).rounded(),
             per,
             (*assumptions, *of.said),
             tuple(dict.fromkeys(of.sources)),
@@ -147,11 +151,6 @@ class Charged:
         of = self.sum()
         of.add(item, times)
         return self.line(Nature.USAGE, what, of, per, *assumptions)
-
-
-def _rounded(usd: float) -> float:
-    """To less than any price's last digit, so that sums do not show how computers add."""
-    return round(usd, 8)
 
 
 Lines: TypeAlias = Iterator[Line]

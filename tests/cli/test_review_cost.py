@@ -171,7 +171,7 @@ def test_every_resource_of_a_platform_is_priced_or_free_or_said_to_be_neither(na
         assert (one.amount is None) is (one.nature in (Nature.FREE, Nature.UNPRICED))
         assert one.what
         assert one.amount is None or one.assumptions
-    assert found.idle == sum((one.amount for one in of(found, Nature.IDLE) if one.amount), Amount())
+    assert found.idle == sum((one.amount for one in of(found, Nature.IDLE) if one.amount), Amount()).rounded()
 
 
 def test_nodes_on_demand_cost_by_the_hour_and_nothing_while_idle() -> None:
