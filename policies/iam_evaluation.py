@@ -123,7 +123,7 @@ def spoken(statements: Iterable[Statement], effect: str, request: Request, named
 
 def speaks_of(statement: Statement, request: Request, named: Named | None = None) -> Said:
     """Whether a statement is about the request."""
-    if _acts(statement.not_actions or statement.actions, request.action.lower()) == bool(statement.not_actions):
+    if not names(statement, request.action):
         return NO
     who = _principal(statement, request, named)
     if who is Truth.NO:
@@ -149,6 +149,11 @@ def speaks_of(statement: Statement, request: Request, named: Named | None = None
                 truth = held
                 conditions.append(said(operator, key, expected))
     return Said(truth, (" and ".join(conditions),) if conditions else (), tuple(unread))
+
+
+def names(statement: Statement, action: str) -> bool:
+    """Whether a statement is about an action, named or not left out."""
+    return _acts(statement.not_actions or statement.actions, action.lower()) != bool(statement.not_actions)
 
 
 @lru_cache(maxsize=65_536)

@@ -35,7 +35,7 @@ class Patterns:
 
     def may_mean(self, arn: str | None) -> bool:
         if arn is None:
-            return bool(self._prefixes)
+            return bool(self._prefixes or self._exact)
         return arn in self._exact or any(arn.startswith(one) for one in self._prefixes)
 
 

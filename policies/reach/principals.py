@@ -50,8 +50,8 @@ _ATTACHING_TO_MANY = "aws:iam/policyAttachment:PolicyAttachment"
 
 @dataclass(frozen=True)
 class Taker:
-    """Who takes an identity. `kind`: pod, node, instance, service, token, principal, account or anyone; maker is whom
-    EKS lets make pods in the namespace of a pod."""
+    """Who takes an identity. `kind`: pod, node, instance, service, token, principal, account, anyone or unknown;
+    maker is whom EKS lets make pods in the namespace of a pod."""
 
     kind: str
     label: str
@@ -118,7 +118,7 @@ class _Finder:
         found.statements = tuple(statements)
         self._bound(found, resource)
         if resource.type in ROLES:
-            found.takers = list(self._takers(resource, found))
+            found.takers = list(self._takers(resource))
             namespaces = {one.namespace for one in found.takers if one.kind == "pod"}
             found.takers += self._makers(namespaces)
         found.context = self._context(found, resource)
@@ -163,11 +163,11 @@ class _Finder:
             # What is not read narrows nothing: the reach shown is the wider one.
             found.notes.append("its permissions boundary is not in this stack and may narrow this")
 
-    def _takers(self, role: Resource, found: Principal) -> Iterator[Taker]:
+    def _takers(self, role: Resource) -> Iterator[Taker]:
         try:
             trust = documents.statements(role["assumeRolePolicy"])
         except UnverifiedError as unread:
-            found.notes.append(f"who takes it cannot be told: {unread.reason}")
+            yield Taker("unknown", f"whom its trust names, where {unread.reason}")
             yield from self._pods(role, None)
             yield from self._machines(role)
             return
@@ -235,7 +235,7 @@ class _Finder:
         entries = [
             one
             for _, one in self._graph.referring(role, _ENTRIES, "principalArn")
-            if one.props.get("type") in _NODE_ENTRIES
+            if one.props.get("type") in (*_NODE_ENTRIES, UNKNOWN)
         ]
         if groups or entries:
             yield Taker("node", f"nodes of {', '.join(one.name for one in (groups or entries)[:4])}")

@@ -13,15 +13,14 @@ from trainyard.policies.accounts import account_of, own_accounts
 from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph
 from trainyard.policies.iam_conditions import Context, Truth
-from trainyard.policies.iam_evaluation import NO, Policies, Request, Said, evaluate
+from trainyard.policies.iam_evaluation import NO, Policies, Request, Said, evaluate, names
+from trainyard.policies.reach.outsiders import control, outsiders
 from trainyard.policies.reach.patterns import Patterns, instance, key_pattern
 from trainyard.policies.reach.principals import ROLES, Principal, Taker, principals
 from trainyard.policies.reach.table import table
 from trainyard.policies.reach.targets import Target, targets
 from trainyard.policies.values import UnverifiedError
 
-_CONTROL = frozenset({"aws:organizations/policy:Policy"})
-_CONTROL_ATTACHMENTS = frozenset({"aws:organizations/policyAttachment:PolicyAttachment"})
 WITHOUT_KEY = "the objects are not encrypted with"
 """How the condition begins where an identity has no use of a bucket's key: what the bucket holds it cannot read."""
 
@@ -66,6 +65,7 @@ class Reach:
     def __init__(self, asking: Asking) -> None:
         self.asking = asking
         self.rows = tuple(asking.rows())
+        self._targets = {one.resource.urn: one for one in asking.targets}
         self._by_principal: defaultdict[str, list[Row]] = defaultdict(list)
         self._by_resource: defaultdict[str, list[Row]] = defaultdict(list)
         for row in self.rows:
@@ -82,6 +82,14 @@ class Reach:
 
     def principal(self, urn: str) -> Principal | None:
         return self.asking.by_urn.get(urn)
+
+    def unread(self, principal: Principal) -> list[UnverifiedError]:
+        """Why policies of an identity, or of a role that it can assume, cannot be read."""
+        roles = self.asking.assumed[_urn(principal)]
+        return [one for part in (principal, *roles) for one in part.unread]
+
+    def target(self, urn: str) -> Target | None:
+        return self._targets.get(urn)
 
 
 @lru_cache(maxsize=2)
@@ -105,10 +113,11 @@ class Asking:
         self._by_arn = {one.arn: one for one in self.own if one.arn is not None}
         self._by_trust: defaultdict[str, list[Principal]] = defaultdict(list)
         for role in self.own:
-            for name in {name for one in _trust(role) for name in ((ANYONE,) if one.for_anyone else one.principals)}:
+            for name in _trusted(role):
                 self._by_trust[name].append(role)
+        self.assumed: defaultdict[str, list[Principal]] = defaultdict(list)
         self._keys = {one.arn: one for one in self.targets if one.kind == "key" and one.arn}
-        self._control = tuple(_control(graph, self._accounts))
+        self._control = tuple(control(graph, self._accounts))
         self._statements: dict[tuple[int, str], tuple[Statement, ...]] = {}
         self._patterns: dict[tuple[int, str], Patterns] = {}
 
@@ -121,6 +130,7 @@ class Asking:
                     yield row
         for principal in self.own:
             for role, said in self._assumed(principal):
+                self.assumed[_urn(principal)].append(role)
                 for row in found[role.resource.urn if role.resource else ""]:
                     yield _through(row, principal, role, said)
         for principal in self.own:
@@ -158,7 +168,7 @@ class Asking:
             arn = principal.arn or ""
             if arn in named or self._touches(principal, target) or any(_among(arn, pinned) for pinned in open_to):
                 yield principal
-        yield from self._outsiders(target)
+        yield from outsiders(target, self._accounts, self._by_arn)
 
     def _touches(self, principal: Principal, target: Target) -> bool:
         slot = (id(principal), target.service)
@@ -173,30 +183,29 @@ class Asking:
             self._statements[slot] = tuple(one for one in every if _is_about(one, service))
         return self._statements[slot]
 
-    def _outsiders(self, target: Target) -> Iterator[Principal]:
-        """Those that a resource's policy lets in and that the stack does not make."""
-        seen: set[str] = set()
-        for statement in target.statements:
-            if statement.effect != "Allow":
-                continue
-            for label, arn, kind in _named(statement):
-                account = account_of(arn)
-                delegates = arn.isdigit() or arn.endswith(":root")
-                if arn in seen or arn in self._by_arn or (delegates and account in self._accounts):
-                    continue
-                seen.add(arn)
-                foreign = account is not None and account not in self._accounts
-                context = _context(arn, kind, account)
-                own = None if foreign and kind == "aws" else ()
-                yield Principal(label, arn, statements=own, takers=[_itself(label, arn, kind)], context=context)
-
     def _access(self, principal: Principal, target: Target) -> Iterator[Row]:
+        if target.arn is None:
+            yield from self._not_known_yet(principal, target)
+            return
         places = self._places(principal, target)
         for access, actions in table().kinds[target.kind].items():
             inside = target.kind == "bucket" and access != "administer"
-            asked = places if inside else [(target.arn or "", "")]
+            asked = places if inside else [(target.arn, "")]
             answers = [(where, self.may(principal, target, access, actions, arn)) for arn, where in asked]
             yield from self._told(principal, target, access, answers)
+
+    def _not_known_yet(self, principal: Principal, target: Target) -> Iterator[Row]:
+        """What an identity may do with something of the kind: whether that is this one, its ARN will tell."""
+        for access, actions in table().kinds[target.kind].items():
+            meant = (one for one in target.statements if principal.arn in one.principals)
+            allowed = (one for one in (*self._of_service(principal, target.service), *meant) if one.effect == "Allow")
+            if any(names(one, action) for one in allowed for action in actions):
+                yield Row(
+                    *(principal.name, tuple(principal.takers), "", target.kind, target.resource.name, access),
+                    *(Certainty.UNVERIFIED, (), ("its ARN is not known yet",)),
+                    principal_urn=_urn(principal),
+                    resource_urn=target.resource.urn,
+                )
 
     def may(self, principal: Principal, target: Target, access: str, actions: Iterable[str], arn: str) -> Said:
         """Whether any of the actions on one place in a target is allowed, with the key that it takes."""
@@ -217,12 +226,12 @@ class Asking:
         return self.may(principal, target, access, table().kinds[target.kind][access], arn).truth
 
     def _with_key(self, principal: Principal, target: Target, key: Target, access: str, arn: str) -> Said:
-        region = (target.context.get("aws:requestedregion") or ("",))[0]
+        region = target.context.get("aws:requestedregion")
         found = NO
         for what in (target.arn or "", arn):
             known = {
                 **principal.context.known,
-                "kms:viaservice": (f"s3.{region}.amazonaws.com",),
+                **({"kms:viaservice": (f"s3.{region[0]}.amazonaws.com",)} if region else {}),
                 "kms:encryptioncontext:aws:s3:arn": (what,),
                 "kms:encryptioncontextkeys": ("aws:s3:arn",),
             }
@@ -235,9 +244,9 @@ class Asking:
 
     def _ask(self, principal: Principal, target: Target, action: str, arn: str, context: Context) -> Said:
         own = self._of_service(principal, target.service) if principal.statements is not None else None
-        policies = Policies(
-            own, principal.boundary, target.statements, self._control, decides_itself=target.kind == "key"
-        )
+        # A key whose policy cannot be read is taken to leave it to the account, as nearly all do.
+        decides = target.kind == "key" and not target.unread
+        policies = Policies(own, principal.boundary, target.statements, self._control, decides_itself=decides)
         account = account_of(principal.arn or "")
         same = account is None or not self._accounts or account in self._accounts
         return evaluate(policies, Request(action, arn, principal.arn, context), own_account=same)
@@ -294,6 +303,7 @@ class Asking:
     def _trusting(self, by: Principal) -> Iterator[Principal]:
         """Roles whose trust may mean an identity: by name, by its account, or as anyone."""
         if by.arn is None:
+            yield from {id(role): role for roles in self._by_trust.values() for role in roles}.values()
             return
         account = account_of(by.arn)
         partition = by.arn.partition(":iam:")[0]
@@ -301,8 +311,15 @@ class Asking:
             yield from self._by_trust.get(name or "", ())
 
     def _may_assume(self, by: Principal, role: Principal) -> Said:
-        policies = Policies(by.statements, by.boundary, _trust(role), self._control, decides_itself=True)
-        return evaluate(policies, Request("sts:AssumeRole", role.arn or "", by.arn, by.context))
+        if by.arn is None or role.arn is None:
+            allowing = any(one.effect == "Allow" and names(one, "sts:AssumeRole") for one in by.statements or ())
+            return Said(Truth.DEPENDS, ("the ARNs fit, which are not known yet",), ("ARN",)) if allowing else NO
+        trust = _trust(role)
+        policies = Policies(by.statements, by.boundary, trust or (), self._control, decides_itself=trust is not None)
+        said = evaluate(policies, Request("sts:AssumeRole", role.arn, by.arn, by.context))
+        if trust is None and said.truth is not Truth.NO:
+            return Said(Truth.DEPENDS, ("its trust lets it, which cannot be read",), ("trust",))
+        return said
 
 
 def _is_about(statement: Statement, service: str) -> bool:
@@ -310,49 +327,6 @@ def _is_about(statement: Statement, service: str) -> bool:
         return True
     services = (one.lower().partition(":")[0] for one in statement.actions)
     return any(one == service or "*" in one or "?" in one for one in services)
-
-
-def _named(statement: Statement) -> Iterator[tuple[str, str, str]]:
-    """Label, ARN (or service, or `*`) and kind of those whom a statement lets in."""
-    if statement.for_anyone:
-        pinned = documents.pinned(statement, "aws:principalarn")
-        for arn in pinned:
-            yield arn.rpartition("/")[2], arn, "aws"
-        if not pinned:
-            yield ("everyone but a few" if statement.not_principals else "anyone"), ANYONE, "aws"
-        return
-    for kind, names in statement.principals_by_kind.items():
-        for name in names:
-            label = f"AWS service {name.partition('.amazonaws')[0]}" if kind == "service" else name.partition(":::")[0]
-            account = account_of(name)
-            if kind == "aws" and account is not None:
-                root = name.isdigit() or name.endswith(":root")
-                label = f"account {account}" if root else f"{name.rpartition(':')[2]} of account {account}"
-            yield label, name, kind
-
-
-def _itself(label: str, arn: str, kind: str) -> Taker:
-    """An identity that the stack does not make, as its own taker. A service-linked role is its service's."""
-    service = arn.partition(":role/aws-service-role/")[2].partition("/")[0] if kind == "aws" else arn
-    if service and kind in ("aws", "service"):
-        return Taker("service", f"AWS service {service.partition('.amazonaws')[0]}", service_account=service)
-    return Taker("anyone" if arn == ANYONE else "principal", label)
-
-
-def _context(arn: str, kind: str, account: str | None) -> Context:
-    known: dict[str, tuple[str, ...]] = {
-        "aws:securetransport": ("true",),
-        "s3:tlsversion": ("1.3",),
-        "kms:grantisforawsresource": ("false",),
-    }
-    known["aws:principalisawsservice"] = ("true" if kind == "service" else "false",)
-    if kind == "service":
-        known["aws:principalservicename"] = (arn,)
-    elif account is not None:
-        known |= {"aws:principalaccount": (account,), "kms:calleraccount": (account,)}
-        if not (arn.isdigit() or arn.endswith(":root")):
-            known["aws:principalarn"] = (arn,)
-    return Context(known, closed=False, absent=("s3:x-amz-",))
 
 
 def _is_within(where: str, other: str, said: Said, wider: Said) -> bool:
@@ -376,7 +350,9 @@ def _certainty(said: Said, principal: Principal, target: Target) -> tuple[Certai
 
 def _through(row: Row, principal: Principal, role: Principal, said: Said) -> Row:
     certainty = row.certainty
-    if certainty is Certainty.CERTAIN and said.truth is not Truth.YES:
+    if said.unread:
+        certainty = Certainty.UNVERIFIED
+    elif certainty is Certainty.CERTAIN and said.truth is not Truth.YES:
         certainty = Certainty.CONDITIONAL
     conditions = (*row.conditions, *(f"to assume {role.name}: {one}" for one in said.conditions))
     return replace(
@@ -390,28 +366,21 @@ def _through(row: Row, principal: Principal, role: Principal, said: Said) -> Row
     )
 
 
-def _trust(role: Principal) -> tuple[Statement, ...]:
+def _trusted(role: Principal) -> set[str]:
+    """Those whom a role's trust names; anyone where it cannot be read."""
+    trust = _trust(role)
+    if trust is None:
+        return {ANYONE}
+    return {name for one in trust for name in ((ANYONE,) if one.for_anyone else one.principals)}
+
+
+def _trust(role: Principal) -> tuple[Statement, ...] | None:
+    """None where it cannot be read."""
     try:
         document = role.resource["assumeRolePolicy"] if role.resource and role.resource.type in ROLES else None
         return tuple(documents.statements(document)) if document else ()
     except UnverifiedError:
-        return ()
-
-
-def _control(graph: Graph, accounts: frozenset[str]) -> Iterator[Statement]:
-    """The denials of control policies that the stack attaches to its own account. What an organisation says besides,
-    and what its policies do not allow, is not seen: it could only take away."""
-    for attachment in graph.of(_CONTROL_ATTACHMENTS):
-        if attachment.props.get("targetId") not in accounts:
-            continue
-        for policy in graph.of(_CONTROL):
-            if graph.refers(attachment, "policyId", policy) is not True:
-                continue
-            try:
-                statements = documents.statements(policy["content"])
-            except UnverifiedError:
-                continue
-            yield from (one for one in statements if one.effect == "Deny")
+        return None
 
 
 def _urn(principal: Principal) -> str:

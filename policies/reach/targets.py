@@ -75,7 +75,7 @@ def _target(kind: str, resource: Resource, graph: Graph) -> Target:
         except UnverifiedError as unread:
             found.unread.append(unread)
     if kind == "key":
-        statements += _granted(resource, graph)
+        statements += _granted(found, graph)
     if kind == "bucket":
         found.key = _encrypted_with(resource, graph)
     found.statements = tuple(statements)
@@ -109,18 +109,21 @@ def _policies(kind: str, resource: Resource, graph: Graph) -> Iterator[tuple[Val
         yield part["policy"], sure is True
 
 
-def _granted(key: Resource, graph: Graph) -> Iterator[Statement]:
+def _granted(key: Target, graph: Graph) -> Iterator[Statement]:
     """A grant allows by itself, whatever the policies say, as long as none denies."""
-    for _, grant in graph.referring(key, _GRANTS, "keyId"):
-        operations, who = grant.props.get("operations"), grant.props.get("granteePrincipal")
-        if not isinstance(operations, list) or not isinstance(who, str):
+    for _, grant in graph.referring(key.resource, _GRANTS, "keyId"):
+        try:
+            operations = [one.text() or "" for one in grant["operations"].items()]
+            who = grant["granteePrincipal"].text() or ""
+        except UnverifiedError as unread:
+            key.unread.append(unread)
             continue
         yield Statement(
             label=f"grant {grant.name}",
             effect="Allow",
             principals=(who,),
             not_principals=(),
-            actions=tuple(f"kms:{one}" for one in operations if isinstance(one, str)),
+            actions=tuple(f"kms:{one}" for one in operations),
             resources=("*",),
             conditions=_constraints(grant.props.get("constraints")),
             principals_by_kind={"service" if who.endswith(".amazonaws.com") else "aws": (who,)},

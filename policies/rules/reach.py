@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from trainyard.policies import documents
 from trainyard.policies.aws import BUCKETS, OWN_KEY_CLASSES, tags_of
@@ -12,6 +12,7 @@ from trainyard.policies.reach.patterns import instance, meeting
 from trainyard.policies.reach.principals import IDENTITIES, ROLES, Principal, Taker
 from trainyard.policies.reach.rows import WITHOUT_KEY, Certainty, Reach, Row, reach
 from trainyard.policies.reach.table import table
+from trainyard.policies.reach.targets import Target
 from trainyard.policies.rule import Finding, Severity, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, shown
 
@@ -41,10 +42,12 @@ def reach_data(resource: Resource, graph: Graph) -> Iterator[Finding]:
     principal = found.principal(resource.urn)
     if principal is None:
         rows = [row for row in found.to(resource.urn) if not row.principal_urn]
+        if _class_of(resource) is UNKNOWN or _class_of(resource) in OWN_KEY_CLASSES:
+            yield from _unread_policies(found.target(resource.urn))
     elif _excepted(resource):
         return
     else:
-        yield from _unread(principal, [one for one in _takers(principal) if not _may_read(one)])
+        yield from _unread(principal, found, [one for one in _takers(principal) if not _may_read(one)])
         rows = found.of(resource.urn)
     for row in rows:
         if row.access != "read" or row.kind not in _HOLDS_DATA or not _reads_data(row):
@@ -56,6 +59,8 @@ def reach_data(resource: Resource, graph: Graph) -> Iterator[Finding]:
         told = f"{_listed(who)} can read {_what(row)}{_on_condition(row)}"
         if data_class is UNKNOWN:
             yield unverified(f"{told}; which class of data that is, is not known yet")
+        elif all(one.kind == "unknown" for one in row.takers if not _may_read(one)) and row.takers:
+            yield unverified(f"{told}; it holds {data_class} data")
         else:
             yield _judged(row, f"{told}; it holds {data_class} data")
 
@@ -104,7 +109,7 @@ def reach_nodes(role: Resource, graph: Graph) -> Iterator[Finding]:
     nodes = [one for one in principal.takers if one.kind == "node"] if principal else []
     if not principal or not nodes:
         return
-    yield from _unread(principal, nodes)
+    yield from _unread(principal, found, nodes)
     for row in found.of(role.urn):
         public = row.resource_urn in graph.by_urn and _class_of(graph.by_urn[row.resource_urn]) == "public"
         if row.access == "read" and row.kind in _HOLDS_DATA and not public:
@@ -132,7 +137,7 @@ def reach_teams(role: Resource, graph: Graph) -> Iterator[Finding]:
     own = _namespaces(principal)
     if principal is None or not own or _excepted(role):
         return
-    yield from _unread(principal, [one for one in principal.takers if one.kind == "pod"])
+    yield from _unread(principal, found, [one for one in principal.takers if one.kind == "pod"])
     mine = [row for row in found.of(role.urn) if row.kind == "bucket" and row.access in ("read", "write")]
     if len(own) > 1 and (shared := [row for row in mine if row.access == "write"]):
         yield _judged(
@@ -154,7 +159,9 @@ def _namespaces(principal: Principal | None) -> set[str]:
 
 def _written_by_others(row: Row, principal: Principal, own: set[str], found: Reach) -> tuple[str, str] | None:
     """Another namespace, and where it writes what the row reaches as well."""
-    target = next(one for one in found.asking.targets if one.resource.urn == row.resource_urn)
+    target = found.target(row.resource_urn)
+    if target is None:
+        return None
     for other in found.to(row.resource_urn):
         spaces = {one.namespace for one in other.takers if one.kind == "pod"}
         if other.access != "write" or not spaces or spaces & own:
@@ -197,17 +204,30 @@ def reach_key_duties(identity: Resource, graph: Graph) -> Iterator[Finding]:
     principal = found.principal(identity.urn)
     if principal is None or _excepted(identity):
         return
-    keys = {one.resource.urn: one for one in found.asking.targets if one.kind == "key"}
+    keys = [one for one in found.asking.targets if one.kind == "key"]
     if keys:
-        yield from _unread(principal, [_itself(principal.name)])
-    for row in found.of(identity.urn):
-        if row.access != "decrypt" or row.via:
+        yield from _unread(principal, found, [_itself(principal.name)])
+    rows = {(row.resource_urn, row.access): row for row in found.of(identity.urn) if not row.via}
+    for key in keys:
+        if (given := _gives_away(principal, key, rows, found)) is None:
             continue
-        key = keys[row.resource_urn]
-        for action in _GIVES_AWAY:
-            if found.asking.may(principal, key, "administer", (action,), key.arn or "").truth is not Truth.NO:
-                yield _judged(row, f"it can decrypt with {row.resource} and has {action} on it{_on_condition(row)}")
-                break
+        row = rows.get((key.resource.urn, "decrypt"))
+        if row is not None:
+            yield _judged(row, f"it can decrypt with {row.resource} and has {given} on it{_on_condition(row)}")
+        elif key.arn is None:
+            yield unverified(f"it has {given}; whether it can decrypt with {key.resource.name} its ARN will tell")
+        else:
+            yield from _unread_policies(key)
+
+
+def _gives_away(principal: Principal, key: Target, rows: Mapping[tuple[str, str], Row], found: Reach) -> str | None:
+    """The action by which an identity can let others have a key."""
+    if (key.resource.urn, "administer") not in rows:
+        return None
+    for action in _GIVES_AWAY:
+        if key.arn is None or found.asking.may(principal, key, "administer", (action,), key.arn).truth is not Truth.NO:
+            return action
+    return None
 
 
 def _excepted(resource: Resource) -> bool:
@@ -220,10 +240,15 @@ def _class_of(resource: Resource) -> object:
     return tags.get("data-class") if isinstance(tags, dict) else tags
 
 
-def _unread(principal: Principal, who: Iterable[Taker]) -> Iterator[Finding]:
+def _unread_policies(target: Target | None) -> Iterator[Finding]:
+    for one in target.unread if target else ():
+        yield unverified(f"whom its policy lets in cannot be told: {one.reason}", one.value)
+
+
+def _unread(principal: Principal, found: Reach, who: Iterable[Taker]) -> Iterator[Finding]:
     """What an identity's policies say that cannot be read, where it matters who takes it."""
     if any(True for _ in who):
-        for one in principal.unread:
+        for one in found.unread(principal):
             yield unverified(f"what it reaches cannot be told: {one.reason}", one.value)
 
 
