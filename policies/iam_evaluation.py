@@ -46,15 +46,27 @@ class Said:
 
     def both(self, other: Said) -> Said:
         truth = min(self.truth, other.truth)
-        return Said(truth, *((self._parts(other)) if truth is Truth.DEPENDS else ()))
+        if truth is not Truth.DEPENDS:
+            return Said(truth)
+        return Said(truth, conjoined(self.conditions, other.conditions), self._unread(other))
 
     def either(self, other: Said) -> Said:
         truth = max(self.truth, other.truth)
-        return Said(truth, *((self._parts(other)) if truth is Truth.DEPENDS else ()))
-
-    def _parts(self, other: Said) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if truth is not Truth.DEPENDS:
+            return Said(truth)
         conditions = tuple(dict.fromkeys((*self.conditions, *other.conditions)))
-        return conditions, tuple(dict.fromkeys((*self.unread, *other.unread)))
+        return Said(truth, conditions, self._unread(other))
+
+    def _unread(self, other: Said) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.unread, *other.unread)))
+
+
+def conjoined(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """Two sets of alternatives of which both must hold, in words."""
+    if not one or not other or one == other:
+        return one or other
+    parts = (group[0] if len(group) == 1 else f"({'; or '.join(group)})" for group in (one, other))
+    return (" and ".join(parts),)
 
 
 NO, YES = Said(Truth.NO), Said(Truth.YES)
@@ -98,7 +110,7 @@ def evaluate(policies: Policies, request: Request, *, own_account: bool = True) 
     return allowed.both(Said(~denied.truth, tuple(f"not where {one}" for one in denied.conditions), denied.unread))
 
 
-_NOT_SEEN = Said(Truth.DEPENDS, ("its own account's policies allow it",))
+_NOT_SEEN = Said(Truth.DEPENDS, ("its own policies allow it, which are not in this stack",))
 
 
 class Named(Enum):

@@ -32,7 +32,9 @@ def outsiders(target: Target, accounts: Container[str | None], made: Container[s
             foreign = account is not None and account not in accounts
             context = _context(arn, kind, account)
             own = None if foreign and kind == "aws" else ()
-            yield Principal(label, arn, statements=own, takers=[_itself(label, arn, kind)], context=context)
+            yield Principal(
+                label, arn, statements=own, takers=[_itself(label, arn, kind)], context=context, named_by=target.arn
+            )
 
 
 def _named(statement: Statement) -> Iterator[tuple[str, str, str]]:

@@ -68,6 +68,8 @@ class Principal:
         arn: None while it is not known.
         statements: of its own policies; None where those are not in the stack.
         unread: its policies that cannot be read, each with the reason.
+        named_by: ARN of the resource whose policy names an identity that the stack does not make. Of this resource that
+            policy is asked alone; what the identity's own let it do elsewhere is not known.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Principal:
     takers: list[Taker] = field(default_factory=list)
     unread: list[UnverifiedError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    named_by: str | None = None
     context: Context = field(default_factory=Context)
 
 

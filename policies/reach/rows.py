@@ -13,7 +13,7 @@ from trainyard.policies.accounts import account_of, own_accounts
 from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph
 from trainyard.policies.iam_conditions import Context, Truth
-from trainyard.policies.iam_evaluation import NO, Policies, Request, Said, evaluate, names
+from trainyard.policies.iam_evaluation import NO, Policies, Request, Said, conjoined, evaluate, names
 from trainyard.policies.reach.outsiders import control, outsiders
 from trainyard.policies.reach.patterns import Patterns, instance, key_pattern
 from trainyard.policies.reach.principals import ROLES, Principal, Taker, principals
@@ -216,7 +216,7 @@ class Asking:
             if found.truth is Truth.YES:
                 break
         key = self._keys.get(target.key) if target.key and access in ("read", "write") else None
-        if found.truth is Truth.NO or key is None or principal.statements is None:
+        if found.truth is Truth.NO or key is None:
             return found
         return found.both(self._with_key(principal, target, key, access, arn))
 
@@ -244,6 +244,8 @@ class Asking:
 
     def _ask(self, principal: Principal, target: Target, action: str, arn: str, context: Context) -> Said:
         own = self._of_service(principal, target.service) if principal.statements is not None else None
+        if principal.resource is None and target.arn != principal.named_by and not _is_service(principal):
+            own = None
         # A key whose policy cannot be read is taken to leave it to the account, as nearly all do.
         decides = target.kind == "key" and not target.unread
         policies = Policies(own, principal.boundary, target.statements, self._control, decides_itself=decides)
@@ -354,7 +356,7 @@ def _through(row: Row, principal: Principal, role: Principal, said: Said) -> Row
         certainty = Certainty.UNVERIFIED
     elif certainty is Certainty.CERTAIN and said.truth is not Truth.YES:
         certainty = Certainty.CONDITIONAL
-    conditions = (*row.conditions, *(f"to assume {role.name}: {one}" for one in said.conditions))
+    conditions = conjoined(row.conditions, tuple(f"to assume {role.name}: {one}" for one in said.conditions))
     return replace(
         row,
         principal=principal.name,
@@ -381,6 +383,10 @@ def _trust(role: Principal) -> tuple[Statement, ...] | None:
         return tuple(documents.statements(document)) if document else ()
     except UnverifiedError:
         return None
+
+
+def _is_service(principal: Principal) -> bool:
+    return any(taker.kind == "service" for taker in principal.takers)
 
 
 def _urn(principal: Principal) -> str:

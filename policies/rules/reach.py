@@ -84,7 +84,7 @@ def _may_read(taker: Taker) -> bool:
 def _reads_data(row: Row) -> bool:
     """Whether it reads more than one thing by name, and what it reads can be decrypted."""
     by_name = row.kind == "bucket" and row.where and not any("*" in one or "$" in one for one in row.where)
-    sealed = row.certainty is Certainty.CONDITIONAL and all(one.startswith(WITHOUT_KEY) for one in row.conditions)
+    sealed = row.certainty is Certainty.CONDITIONAL and all(WITHOUT_KEY in one for one in row.conditions)
     return not by_name and not sealed
 
 

@@ -203,8 +203,8 @@ def test_what_depends_is_said_in_words() -> None:
     assert evaluate(policies, Request("kms:Decrypt", KEY, ROLE, Context(closed=False))) == Said(
         Truth.DEPENDS,
         (
-            "kms:ViaService is s3.us-east-1.amazonaws.com and aws:ViaAWSService is true",
-            "not where aws:SourceVpce is not vpce-1 or vpce-2",
+            "kms:ViaService is s3.us-east-1.amazonaws.com and aws:ViaAWSService is true "
+            "and not where aws:SourceVpce is not vpce-1 or vpce-2",
         ),
     )
 

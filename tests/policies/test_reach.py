@@ -192,7 +192,7 @@ def test_grants_services_and_other_accounts() -> None:
         ("trainer", "decrypt", ()),
         ("trainer", "write", ()),
         ("AWS service logs.us-east-1", "decrypt", (f"aws:SourceAccount is {ACCOUNT}",)),
-        ("role/x of account 444455556666", "decrypt", ("its own account's policies allow it",)),
+        ("role/x of account 444455556666", "decrypt", ("its own policies allow it, which are not in this stack",)),
     ]
 
 
