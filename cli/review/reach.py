@@ -56,6 +56,10 @@ class Reaching:
     first: bool
 
     @property
+    def counted(self) -> str:
+        return f"{len(self.rows)} way{'' if len(self.rows) == 1 else 's'} of access"
+
+    @property
     def changed(self) -> list[Access]:
         return [one for one in self.rows if one.standing]
 
@@ -63,7 +67,7 @@ class Reaching:
     def lines(self) -> list[str]:
         """What the change adds and takes. Of a new environment, only how much that is: it is all new."""
         if self.first:
-            return [f"{len(self.rows)} ways of access, all new: the page has them"] if self.rows else []
+            return [f"{self.counted}, all new: the page has them"] if self.rows else []
         told = [one.line for one in self.changed]
         rest = len(told) - MOST_LINES
         return [*told[:MOST_LINES], f"and {rest} more: the page has them"] if rest > 0 else told
