@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeAlias
 
 from trainyard.policies import documents
@@ -20,6 +21,9 @@ from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
 ROLES = frozenset({"aws:iam/role:Role"})
 USERS = frozenset({"aws:iam/user:User"})
 IDENTITIES = ROLES | USERS
+_GROUPS = frozenset({"aws:iam/group:Group"})
+_OF_USER = frozenset({"aws:iam/userGroupMembership:UserGroupMembership"})
+_OF_GROUP = frozenset({"aws:iam/groupMembership:GroupMembership"})
 _POLICIES = frozenset({"aws:iam/policy:Policy"})
 _ASSOCIATIONS = frozenset({"aws:eks/podIdentityAssociation:PodIdentityAssociation"})
 _PROFILES = frozenset({"aws:iam/instanceProfile:InstanceProfile"})
@@ -36,12 +40,15 @@ _PODS = "pods.eks.amazonaws.com"
 _INLINE = (
     ("aws:iam/rolePolicy:RolePolicy", "role", "policy"),
     ("aws:iam/userPolicy:UserPolicy", "user", "policy"),
+    ("aws:iam/groupPolicy:GroupPolicy", "group", "policy"),
 )
 _ATTACHING = (
     ("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "role", "policyArn"),
     ("aws:iam/rolePolicyAttachmentsExclusive:RolePolicyAttachmentsExclusive", "roleName", "policyArns"),
     ("aws:iam/userPolicyAttachment:UserPolicyAttachment", "user", "policyArn"),
     ("aws:iam/userPolicyAttachmentsExclusive:UserPolicyAttachmentsExclusive", "userName", "policyArns"),
+    ("aws:iam/groupPolicyAttachment:GroupPolicyAttachment", "group", "policyArn"),
+    ("aws:iam/groupPolicyAttachmentsExclusive:GroupPolicyAttachmentsExclusive", "groupName", "policyArns"),
 )
 _Policy: TypeAlias = Value | tuple[Statement, ...] | UnverifiedError
 """A document, one of AWS's own, or why it cannot be read."""
@@ -98,7 +105,7 @@ class _Finder:
         self._policies = {arn: one for one in policies if isinstance(arn := one.props.get("arn"), str)}
         self._of_many: defaultdict[str, list[Resource]] = defaultdict(list)
         for one in graph.of({_ATTACHING_TO_MANY}):
-            for name in ("roles", "users"):
+            for name in ("roles", "users", "groups"):
                 listed = one.props.get(name)
                 for member in listed if isinstance(listed, list) else ():
                     self._of_many[member if isinstance(member, str) else ""].append(one)
@@ -107,7 +114,7 @@ class _Finder:
         arn = resource.props.get("arn")
         found = Principal(resource.name, arn if isinstance(arn, str) else None, resource)
         statements: list[Statement] = []
-        for policy, sure in self._documents(resource):
+        for policy, sure in chain.from_iterable(map(self._documents, (resource, *self._groups(resource, found)))):
             try:
                 read = _read(policy)
             except UnverifiedError as unread:
@@ -143,6 +150,22 @@ class _Finder:
         name = owner.props.get("name")
         for link in self._of_many.get(name, ()) if isinstance(name, str) else ():
             yield self._attached(link, link["policyArn"]), True
+
+    def _groups(self, user: Resource, found: Principal) -> Iterator[Resource]:
+        """The groups that a user is in, whose policies are its own as well."""
+        if user.type not in USERS:
+            return
+        groups = self._graph.of(_GROUPS)
+        by_name = {one.props["name"]: one for one in groups if isinstance(one.props.get("name"), str)}
+        for _, link in self._graph.referring(user, _OF_USER, "user"):
+            for one in _listed(link["groups"]):
+                if isinstance(one.raw, str) and one.raw in by_name:
+                    yield by_name[one.raw]
+                else:
+                    found.unread.append(UnverifiedError(one, "what a group that it is in allows is not known"))
+        for link in self._graph.of(_OF_GROUP):
+            if user.props.get("name") in [one.raw for one in _listed(link["users"])]:
+                yield from (one for one in groups if self._graph.refers(link, "group", one) is not False)
 
     def _attached(self, link: Resource, arn: Value) -> _Policy:
         """The policy that an ARN means, or why that cannot be read."""

@@ -61,7 +61,7 @@ def test_what_a_change_adds_and_takes() -> None:
 
 
 def test_a_condition_that_falls_is_a_change() -> None:
-    bound = {"Condition": {"StringEquals": {"aws:SourceVpce": "vpce-1"}}}
+    bound: dict[str, Any] = {"Condition": {"StringEquals": {"aws:SourceVpce": "vpce-1"}}}
     found = compared(export("s3:GetObject", **bound), export("s3:GetObject"))
 
     assert sorted(found.lines) == [

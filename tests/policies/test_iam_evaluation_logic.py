@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainyard.policies import documents
@@ -269,13 +270,15 @@ _PARTS = ("identity", "boundary", "resource", "control")
 
 
 def _with(policies: Policies, part: str, statements: tuple[Statement, ...]) -> Policies:
-    return Policies(**{**{name: getattr(policies, name) for name in (*_PARTS, "decides_itself")}, part: statements})
+    changes: Any = {part: statements}
+    return replace(policies, **changes)
 
 
 def _ask(policies: Policies, context: Context, own_account: bool) -> Truth:
     return answer(policies, Request("s3:GetObject", OBJECT, ROLE, context), own_account=own_account)
 
 
+@settings(deadline=None)
 @given(_POLICIES, _statement("Deny"), st.sampled_from(_PARTS), _KNOWN, st.booleans(), st.booleans())
 def test_one_more_denial_never_widens(
     policies: Policies, more: Statement, part: str, keys: dict[str, Any], closed: bool, own: bool
@@ -288,6 +291,7 @@ def test_one_more_denial_never_widens(
     assert _ask(_with(policies, part, (*statements, more)), context, own) <= _ask(policies, context, own)
 
 
+@settings(deadline=None)
 @given(_POLICIES, st.sampled_from(_PARTS), st.integers(0, 3), _KNOWN, st.booleans(), st.booleans())
 def test_one_allow_less_never_widens(
     policies: Policies, part: str, place: int, keys: dict[str, Any], closed: bool, own: bool
@@ -301,6 +305,7 @@ def test_one_allow_less_never_widens(
     assert _ask(_with(policies, part, fewer), context, own) <= _ask(policies, context, own)
 
 
+@settings(deadline=None)
 @given(_POLICIES, st.randoms(), _KNOWN, st.booleans(), st.booleans())
 def test_order_does_not_matter(policies: Policies, random: Any, keys: dict[str, Any], closed: bool, own: bool) -> None:
     mixed = policies
@@ -312,6 +317,7 @@ def test_order_does_not_matter(policies: Policies, random: Any, keys: dict[str, 
     assert _ask(mixed, context, own) is _ask(policies, context, own)
 
 
+@settings(deadline=None)
 @given(_POLICIES, _KNOWN, _KNOWN, st.booleans())
 def test_what_is_sure_stays_so_whatever_else_the_request_carries(
     policies: Policies, keys: dict[str, Any], more: dict[str, Any], own: bool

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainyard.policies.cases import stack
@@ -211,6 +211,20 @@ def test_roles_are_followed_through_roles() -> None:
     assert [(one.principal, one.via) for one in found] == [("last", ""), ("middle", "last"), ("first", "last")]
 
 
+def test_users_have_what_their_groups_have() -> None:
+    user = made("aws:iam/user:User", "ann", name="ann", arn=f"arn:aws:iam::{ACCOUNT}:user/ann")
+    group = made("aws:iam/group:Group", "readers", name="readers", arn=f"arn:aws:iam::{ACCOUNT}:group/readers")
+    inline = made(
+        "aws:iam/groupPolicy:GroupPolicy", "policy", group="readers", policy=document({"Action": "s3:GetObject"})
+    )
+    by_user = made("aws:iam/userGroupMembership:UserGroupMembership", "in", user="ann", groups=["readers"])
+    by_group = made("aws:iam/groupMembership:GroupMembership", "in", group="readers", users=["ann"])
+
+    for membership in (by_user, by_group):
+        assert told(rows(bucket(), user, group, inline, membership)) == [("ann", "read", ("*",), "certain")]
+    assert rows(bucket(), user, group, inline) == ()
+
+
 def test_a_control_policy_of_the_stack_denies() -> None:
     found = rows(
         bucket(),
@@ -268,6 +282,7 @@ def test_a_broken_table_stops(tmp_path: Path, old: str, new: str, wrong: str) ->
 _PATTERN = st.text("ab/*?", max_size=6)
 
 
+@settings(deadline=None)
 @given(_PATTERN, _PATTERN)
 def test_where_patterns_meet_both_fit(one: str, other: str) -> None:
     met = meeting(one, other)
@@ -276,6 +291,7 @@ def test_where_patterns_meet_both_fit(one: str, other: str) -> None:
     assert met is not None or not (covers(one, instance(other)) or covers(other, instance(one)))
 
 
+@settings(deadline=None)
 @given(_PATTERN, st.text("ab/", max_size=6))
 def test_patterns_meet_where_a_text_fits_both(one: str, text: str) -> None:
     assert (meeting(one, text) is not None) == covers(one, text)
