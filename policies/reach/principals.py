@@ -75,6 +75,7 @@ class Principal:
         arn: None while it is not known.
         statements: of its own policies; None where those are not in the stack.
         unread: its policies that cannot be read, each with the reason.
+        limits: what narrows it and is not seen, in words.
         named_by: ARN of the resource whose policy names an identity that the stack does not make. Of this resource that
             policy is asked alone; what the identity's own let it do elsewhere is not known.
     """
@@ -86,7 +87,7 @@ class Principal:
     boundary: tuple[Statement, ...] | None = None
     takers: list[Taker] = field(default_factory=list)
     unread: list[UnverifiedError] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    limits: tuple[str, ...] = ()
     named_by: str | None = None
     context: Context = field(default_factory=Context)
 
@@ -187,7 +188,7 @@ class _Finder:
             found.boundary = tuple(_read(policy))
         except UnverifiedError:
             # What is not read narrows nothing: the reach shown is the wider one.
-            found.notes.append("its permissions boundary is not in this stack and may narrow this")
+            found.limits = ("its permissions boundary lets it, which is not in this stack",)
 
     def _takers(self, role: Resource) -> Iterator[Taker]:
         try:

@@ -344,10 +344,11 @@ def _certainty(said: Said, principal: Principal, target: Target) -> tuple[Certai
         return Certainty.UNVERIFIED, tuple(f"the operator {one} is not known here" for one in said.unread)
     if target.unread:
         return Certainty.UNVERIFIED, ("its policy cannot be read, and may deny it",)
-    notes = tuple(principal.notes)
+    if principal.limits:
+        return Certainty.UNVERIFIED, conjoined(said.conditions, principal.limits)
     if said.truth is Truth.YES:
-        return Certainty.CERTAIN, notes
-    return Certainty.CONDITIONAL, (*said.conditions, *notes)
+        return Certainty.CERTAIN, ()
+    return Certainty.CONDITIONAL, said.conditions
 
 
 def _through(row: Row, principal: Principal, role: Principal, said: Said) -> Row:

@@ -95,11 +95,12 @@ def test_the_narrower_of_policy_and_boundary() -> None:
     assert told(found) == [("trainer", "read", ("team/*",), "certain")]
 
 
-def test_a_boundary_that_is_not_seen_narrows_nothing_and_is_noted() -> None:
+def test_behind_a_boundary_that_is_not_seen_nothing_is_sure() -> None:
     boundary = f"arn:aws:iam::{ACCOUNT}:policy/elsewhere"
     (found,) = rows(bucket(), role("a", permissionsBoundary=boundary), policy("a", {"Action": "s3:GetObject"}))
 
-    assert found.conditions == ("its permissions boundary is not in this stack and may narrow this",)
+    assert found.certainty is Certainty.UNVERIFIED
+    assert found.conditions == ("its permissions boundary lets it, which is not in this stack",)
 
 
 def test_pods_that_an_association_names_and_their_session_tags() -> None:
