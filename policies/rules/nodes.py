@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trainyard.policies.graph import Graph, Resource, is_layer
+from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.preflight import LAUNCH_TEMPLATES, NODE_GROUPS
 from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.subnets import is_public, named
@@ -46,9 +46,7 @@ def nodes_private(group: Resource, graph: Graph) -> Iterator[Finding]:
     listed = group["subnetIds"]
     subnets = named(listed, group, graph)
     if subnets is None:
-        # The layers of a split environment are judged together by the gate; alone, a layer never sees its subnets.
-        if not is_layer(group.urn):
-            yield unverified("which subnets these are cannot be told here: they are no part of this stack", listed)
+        yield unverified("which subnets these are cannot be told here: they are no part of this stack", listed)
         return
     verdicts = {subnet.name: is_public(subnet, graph) for subnet in subnets}
     public = [name for name, verdict in verdicts.items() if verdict]
