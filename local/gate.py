@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from trainyard.local.prerequisites import PrerequisiteError
 from trainyard.local.rehearsal import Rehearsal
 from trainyard.local.service import ServiceError
 from trainyard.local.toolchain import Progress, ToolError
-from trainyard.policies.analyzer import is_exempt
+from trainyard.policies.analyzer import explain, is_exempt
 from trainyard.policies.pack import policies
+from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Verdict
+from trainyard.policies.state import evaluate_state
 from trainyard.stacks.settings import Settings
 
 __all__ = ["PlannedResource", "PolicyFinding", "Report", "Status", "judge", "planned_resources"]
@@ -100,11 +102,12 @@ def _judge_in(
             result = rehearsal.up(on_event, progress)
         except EngineError as failed:
             result, error = failed.result, str(failed)
-        resources = planned_resources(rehearsal.export())
+        export = rehearsal.export()
     if not error and not result.policies:
         error = "the engine judged no policy"
-    findings = tuple(_findings(result.violations))
-    status = _status(findings, error)
+    # The engine judges one stack at a time. What a layer refers to in another is known only over all of them.
+    findings = tuple(_over_all(export) if settings.stack_layers and not error else _findings(result.violations))
+    status, resources = _status(findings, error), planned_resources(export)
     return Report(environment, settings.region, status, resources, findings, error, frozenset(result.policies))
 
 
@@ -156,6 +159,15 @@ def _findings(violations: Sequence[Mapping[str, str]]) -> list[PolicyFinding]:
         )
         for one in violations
     ]
+
+
+def _over_all(export: Mapping[str, Any]) -> Iterator[PolicyFinding]:
+    """The rules over all stacks of a split environment together."""
+    for result in evaluate_state(RULES, export):
+        for finding in result.findings:
+            level = "advisory" if finding.exemption or result.rule.advice else "mandatory"
+            message = f"{result.rule.title}\n{explain(result, finding)}"
+            yield PolicyFinding(result.rule.id, level, result.resource.urn, message)
 
 
 def _status(findings: Sequence[PolicyFinding], error: str) -> Status:

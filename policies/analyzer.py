@@ -15,7 +15,7 @@ from pulumi_policy import EnforcementLevel, Policy
 from pulumi_policy.policy import _PolicyAnalyzerServicer
 
 from trainyard.policies.exemptions import EXEMPT, Register
-from trainyard.policies.graph import Graph, Resource, name_of
+from trainyard.policies.graph import Graph, Resource, is_layer, name_of
 from trainyard.policies.rule import Finding, Result, Rule, Scope, Verdict, judge
 from trainyard.policies.wire import plain
 
@@ -60,7 +60,9 @@ class Analyzer(_PolicyAnalyzerServicer):
     def _tell(
         self, result: Result, policy: Policy, level: EnforcementLevel, configuration: Mapping[str, Any], response: Any
     ) -> None:
-        advise = configuration.get("unverified") == "advisory"
+        # A layer of a split environment refers to what other stacks hold. The gate judges over all of them together.
+        beyond = result.rule.scope is Scope.STACK and is_layer(result.resource.urn)
+        advise = beyond or configuration.get("unverified") == "advisory"
         for finding in result.findings:
             unverified = finding.verdict is Verdict.UNVERIFIED
             told_at = EnforcementLevel.ADVISORY if finding.exemption or (advise and unverified) else level

@@ -83,6 +83,10 @@ def holds(operator: str, key: str, expected: tuple[str, ...], context: Context) 
 
 def matched(pattern: str, text: str, context: Context, *, wild: bool = True, ignore_case: bool = False) -> Truth:
     """Whether a pattern with `*`, `?` and policy variables fits a text."""
+    if "$" not in pattern:
+        if not wild or ("*" not in pattern and "?" not in pattern):
+            return _truth(pattern.lower() == text.lower() if ignore_case else pattern == text)
+        return _truth(_compiled(_glob(pattern), ignore_case).fullmatch(text) is not None)
     expression, sure = "", True
     for kind, part in _pieces(pattern):
         if kind == "text":
@@ -240,7 +244,13 @@ _WRITTEN = {
         *("aws:SourceAccount", "aws:SourceArn", "aws:SourceIp", "aws:SourceOrgID", "aws:SourceVpc", "aws:SourceVpce"),
         *("aws:ViaAWSService", "aws:CalledVia", "aws:VpcSourceIp", "kms:CallerAccount", "kms:GrantIsForAWSResource"),
         *("kms:GranteePrincipal", "kms:ResourceAliases", "kms:ViaService", "s3:DataAccessPointArn", "s3:TlsVersion"),
-        *("s3:ResourceAccount", "sts:ExternalId", "secretsmanager:VersionStage"),
+        *(
+            "kms:EncryptionContextKeys",
+            "aws:SourceOwner",
+            "s3:ResourceAccount",
+            "sts:ExternalId",
+            "secretsmanager:VersionStage",
+        ),
     )
 }
 _FAMILIES = {

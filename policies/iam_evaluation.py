@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 
 from trainyard.policies.accounts import account_of
 from trainyard.policies.documents import ANYONE, Statement
@@ -45,15 +46,27 @@ class Said:
 
     def both(self, other: Said) -> Said:
         truth = min(self.truth, other.truth)
-        return Said(truth, *((self._parts(other)) if truth is Truth.DEPENDS else ()))
+        if truth is not Truth.DEPENDS:
+            return Said(truth)
+        return Said(truth, conjoined(self.conditions, other.conditions), self._unread(other))
 
     def either(self, other: Said) -> Said:
         truth = max(self.truth, other.truth)
-        return Said(truth, *((self._parts(other)) if truth is Truth.DEPENDS else ()))
-
-    def _parts(self, other: Said) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if truth is not Truth.DEPENDS:
+            return Said(truth)
         conditions = tuple(dict.fromkeys((*self.conditions, *other.conditions)))
-        return conditions, tuple(dict.fromkeys((*self.unread, *other.unread)))
+        return Said(truth, conditions, self._unread(other))
+
+    def _unread(self, other: Said) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.unread, *other.unread)))
+
+
+def conjoined(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    """Two sets of alternatives of which both must hold, in words."""
+    if not one or not other or one == other:
+        return one or other
+    parts = (group[0] if len(group) == 1 else f"({'; or '.join(group)})" for group in (one, other))
+    return (" and ".join(parts),)
 
 
 NO, YES = Said(Truth.NO), Said(Truth.YES)
@@ -97,7 +110,7 @@ def evaluate(policies: Policies, request: Request, *, own_account: bool = True) 
     return allowed.both(Said(~denied.truth, tuple(f"not where {one}" for one in denied.conditions), denied.unread))
 
 
-_NOT_SEEN = Said(Truth.DEPENDS, ("its own account's policies allow it",))
+_NOT_SEEN = Said(Truth.DEPENDS, ("its own policies allow it, which are not in this stack",))
 
 
 class Named(Enum):
@@ -122,8 +135,10 @@ def spoken(statements: Iterable[Statement], effect: str, request: Request, named
 
 def speaks_of(statement: Statement, request: Request, named: Named | None = None) -> Said:
     """Whether a statement is about the request."""
+    if not names(statement, request.action):
+        return NO
     who = _principal(statement, request, named)
-    if who is Truth.NO or not _is_action(statement, request):
+    if who is Truth.NO:
         return NO
     what = _resource(statement, request)
     truth, conditions, unread = min(who, what), list[str](), list[str]()
@@ -148,12 +163,18 @@ def speaks_of(statement: Statement, request: Request, named: Named | None = None
     return Said(truth, (" and ".join(conditions),) if conditions else (), tuple(unread))
 
 
-def _is_action(statement: Statement, request: Request) -> bool:
-    action = request.action.lower()
-    context = request.context
-    patterns = statement.not_actions or statement.actions
-    fits = any(matched(one.lower(), action, context) is Truth.YES for one in patterns)
-    return fits != bool(statement.not_actions)
+def names(statement: Statement, action: str) -> bool:
+    """Whether a statement is about an action, named or not left out."""
+    return _acts(statement.not_actions or statement.actions, action.lower()) != bool(statement.not_actions)
+
+
+@lru_cache(maxsize=65_536)
+def _acts(patterns: tuple[str, ...], action: str) -> bool:
+    """Whether an action is one of those named. There are no policy variables in actions."""
+    return any(matched(one.lower(), action, _NOTHING_KNOWN) is Truth.YES for one in patterns)
+
+
+_NOTHING_KNOWN = Context()
 
 
 def _resource(statement: Statement, request: Request) -> Truth:
@@ -165,6 +186,7 @@ def _resource(statement: Statement, request: Request) -> Truth:
     return ~fits if statement.not_resources else fits
 
 
+@lru_cache(maxsize=65_536)
 def _any_partition(arn: str) -> str:
     """Partitions are taken as equal: an account is in one."""
     head, separator, rest = arn.partition(":")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 
-from trainyard.cli.review import words
+from trainyard.cli.review import cost_words, words
 from trainyard.cli.review.model import Review
 
 MOST_CHANGES = 100
@@ -23,21 +23,29 @@ def render(review: Review) -> str:
         lstrip_blocks=True,
     )
     templates.filters |= {"cell": _cell, "fenced": _fenced}
-    text = templates.get_template("comment.md.j2").render(
+    text = _rendered(templates, review, cost_in_full=True)
+    if len(text) > LONGEST:
+        text = _rendered(templates, review, cost_in_full=False)
+    if len(text) <= LONGEST:
+        return text
+    return text[:LONGEST] + "\n\n… cut here: the whole of it is in the other formats.\n"
+
+
+def _rendered(templates: Templates, review: Review, *, cost_in_full: bool) -> str:
+    return templates.get_template("comment.md.j2").render(
         review=review,
+        cost_in_full=cost_in_full,
         most=MOST_CHANGES,
         conclusion=words.conclusion(review),
         verdict=words.verdict,
         counted=words.counted,
+        cost=cost_words,
         controls=words.controls,
         finding_line=words.finding_line,
         property_line=words.property_line,
         residency_lines=words.residency_lines,
         resource_line=words.resource_line,
     )
-    if len(text) <= LONGEST:
-        return text
-    return text[:LONGEST] + "\n\n… cut here: the whole of it is in the other formats.\n"
 
 
 def _cell(text: str) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 
 import yaml
 
-from trainyard.cli.review import picture, residency
+from trainyard.cli.review import cost, picture, reach, residency
+from trainyard.cli.review.cost import Cost
+from trainyard.cli.review.reach import Reaching
 from trainyard.cli.review.residency import Residency
 from trainyard.local.changes import Change, Operation
 from trainyard.local.review import Comparison, Found, Side, classified
@@ -82,6 +84,8 @@ class Environment:
     residency: Residency | None = None
     picture: str = ""
     """SVG of the later side, with what changes marked on it."""
+    cost: Cost | None = None
+    reach: Reaching | None = None
     failure: str = ""
     bad_settings: bool = False
 
@@ -155,6 +159,8 @@ def environment_of(comparison: Comparison) -> Environment:
         picture.draw(comparison.base.export, comparison.head.export, comparison.changes)
         if comparison.head.export
         else "",
+        cost.compared(comparison.base.export, comparison.head.export),
+        reach.compared(comparison.base.export, comparison.head.export),
     )
 
 

@@ -10,7 +10,7 @@ from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from trainyard.cli.review import words
+from trainyard.cli.review import cost_words, words
 from trainyard.cli.review.model import Review, Standing
 from trainyard.local.changes import Operation
 
@@ -47,6 +47,7 @@ def render(review: Review) -> str:
         signs=words.SIGNS,
         verdict=words.verdict,
         counted=words.counted,
+        cost=cost_words,
         controls=words.controls,
         kind=words.kind,
         resource_line=words.resource_line,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
-from trainyard.cli.review import words
+from trainyard.cli.review import cost_words, words
+from trainyard.cli.review.cost import Cost, Row
 from trainyard.cli.review.model import Environment, Finding, Review, Standing
 from trainyard.local.changes import Operation
 
@@ -46,6 +47,12 @@ def _show(environment: Environment, console: Console) -> None:
         console.print("  [bold]Where data can get now[/]")
         for said in words.residency_lines(environment.residency):
             console.print(f"    {escape(said)}", style="red")
+    if environment.reach and environment.reach.lines:
+        console.print("  [bold]Who reaches what[/]")
+        for said in environment.reach.lines:
+            console.print(f"    {escape(said)}", style="red" if said.startswith("+") else None)
+    if environment.cost:
+        _show_cost(environment.cost, console)
     if environment.changes:
         console.print("  [bold]Resources[/]")
     for one in environment.changes:
@@ -57,6 +64,28 @@ def _show(environment: Environment, console: Console) -> None:
             console.print(f"  [bold]{heading}[/]")
         for finding in found:
             _show_finding(finding, console)
+
+
+def _show_cost(cost: Cost, console: Console) -> None:
+    """In full where it changes; what stays as it was is in the other formats."""
+    changes = [one for one in cost.by_component if cost_words.changed(one)]
+    shown = [one for one in cost.usage if cost_words.changed(one)]
+    console.print("  [bold]Cost[/]")
+    console.print(f"    {escape(cost_words.total_line(cost))}", style="yellow" if changes else None)
+    console.print(f"        {escape(cost_words.assumed(cost.total))}", style="dim")
+    for one in (*changes, *cost.training):
+        _show_row(one, cost_words.line(one), console)
+    for one in shown:
+        _show_row(one, f"by use: {cost_words.use_line(one)}", console)
+    for kinds, reason in cost.unpriced:
+        console.print(f"    not priced: {escape(kinds)}: {escape(reason)}", style="yellow")
+    for key, text in cost.sources.items():
+        console.print(f"        {escape(f'[{key}]')} {escape(text)}", style="dim")
+
+
+def _show_row(row: Row, said: str, console: Console) -> None:
+    console.print(f"    {escape(said)}", style="yellow" if cost_words.changed(row) else None)
+    console.print(f"        {escape(cost_words.assumed(row))}", style="dim")
 
 
 def _show_finding(finding: Finding, console: Console) -> None:

@@ -65,6 +65,19 @@ def test_what_cannot_be_verified_is_mandatory_unless_configured_as_advice(tls) -
     assert "not JSON" in lenient.message
 
 
+def test_what_a_layer_cannot_see_is_advice_because_the_gate_judges_all_layers_together(tls) -> None:
+    unknown = {
+        "type": "aws:s3/bucketPolicy:BucketPolicy",
+        "name": "p",
+        "props": {"bucket": "data", "policy": "nonsense"},
+    }
+
+    (found,) = Harness([tls]).analyze(stack([BUCKET, unknown], "dev-data")).diagnostics
+    (violated,) = Harness([tls]).analyze(stack([BUCKET], "dev-data")).diagnostics
+
+    assert (found.level, violated.level) == ("advisory", "mandatory")
+
+
 def test_advice_about_the_unverified_does_not_soften_a_violation(tls) -> None:
     resources = stack([BUCKET], "dev")
 

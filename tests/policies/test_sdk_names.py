@@ -44,9 +44,10 @@ def _strings(node: ast.AST) -> Iterator[str]:
 
 
 def _type_names() -> list[tuple[str, str]]:
-    """Every AWS type that a rule's module names."""
+    """Every AWS type that a rule's module, or one about who reaches what, names."""
     named = set()
-    for source in sorted(Path(rules_package.__file__).parent.glob("*.py")):
+    rules = Path(rules_package.__file__).parent
+    for source in sorted([*rules.glob("*.py"), *rules.with_name("reach").glob("*.py")]):
         for text in _strings(ast.parse(source.read_text(encoding="utf-8"))):
             if re.fullmatch(r"aws:[a-z0-9]+/\w+:[A-Z]\w+", text):
                 named.add((source.stem, text))
