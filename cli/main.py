@@ -104,8 +104,7 @@ def _status_of(failed: Exception) -> int | None:
     if isinstance(failed, TrainingError):
         return 1
     if isinstance(failed, EngineError):
-        mandatory = [one for one in failed.result.violations if one["level"] == "mandatory"]
-        return 1 if mandatory else 3
+        return 1 if failed.result.mandatory else 3
     if isinstance(failed, (ServiceError, ToolError)):
         return 3
     if isinstance(failed, (NotACheckoutError, NoEnvironmentError, BusyError, NotRunningError)):

@@ -44,6 +44,11 @@ class Result:
     steps: list[tuple[str, str]] = field(default_factory=list)
     """(operation, URN) of each resource step that changed something or would."""
 
+    @property
+    def mandatory(self) -> list[dict[str, str]]:
+        """The findings that stop an engine; the others advise."""
+        return [one for one in self.violations if one["level"] == "mandatory"]
+
     @classmethod
     def together(cls, results: Sequence[Result]) -> Result:
         """What several runs did, one after the other."""
@@ -143,9 +148,5 @@ def _account(event: Event, result: Result) -> None:
 
 def what_went_wrong(result: Result) -> str:
     """What a person has to know of a failed run: the policies that stopped it, and every error once."""
-    stopped = [
-        f"[{one['policy']}] {one['urn'].rsplit('::', 1)[-1]}: {one['message']}"
-        for one in result.violations
-        if one["level"] == "mandatory"
-    ]
+    stopped = [f"[{one['policy']}] {one['urn'].rsplit('::', 1)[-1]}: {one['message']}" for one in result.mandatory]
     return "\n".join(dict.fromkeys([*stopped, *result.errors]))

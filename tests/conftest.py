@@ -28,6 +28,7 @@ LONG = (
     "rehearsal/test_upgrades.py",
     "rehearsal/test_platform.py",
     "standing",
+    "rehearsal/test_review.py",
     "rehearsal/test_lifecycle.py",
     "rehearsal/test_supervision.py",
     "trainer/runs/test_resume.py",

@@ -32,7 +32,7 @@ def test_the_cluster_says_what_is_missing_below_it(rehearsal):
 
 def test_all_three_come_up_and_no_policy_is_violated(rehearsal):
     up = rehearsal.up()
-    assert up.violations == []
+    assert up.mandatory == []
     resources = rehearsal.export()["deployment"]["resources"]
     assert Counter(one["urn"].split(":")[2] for one in resources).keys() == {f"local-{layer}" for layer in LAYERS}
     assert count_resources(rehearsal.export()) >= 120

@@ -48,7 +48,7 @@ def client(rehearsal, up):
 
 
 def test_the_platform_comes_up_and_every_policy_holds(rehearsal, up):
-    assert up.violations == []
+    assert up.mandatory == []
     assert {"s3-tls-only", "residency-provider-region", "residency-resource-region", "tags-owner"} <= up.policies
     assert set(up.changes) == {"create"}
     assert len(rehearsal.export()["deployment"]["resources"]) == up.changes["create"]
@@ -58,7 +58,7 @@ def test_the_platform_comes_up_and_every_policy_holds(rehearsal, up):
 def test_a_second_preview_changes_nothing(rehearsal, up):
     preview = rehearsal.preview()
     assert set(preview.changes) == {"same"}
-    assert preview.violations == []
+    assert preview.mandatory == []
 
 
 def _warning(instance: str, detail_type: str = "EC2 Spot Instance Interruption Warning") -> dict:
