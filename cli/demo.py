@@ -85,7 +85,7 @@ def demo() -> None:
     summary = {
         "resources": count_resources(export),
         "policies_checked": len(result.policies),
-        "policy_violations": len(result.violations),
+        "policy_violations": len(result.mandatory),
         "tokens": sum(totals.tokens for totals in data.totals.values()),
         "ranks": RANKS,
         "steps": finished.step,

@@ -57,7 +57,10 @@ def up(json_output: Json = False) -> None:
             [
                 ("account", f"{rehearsal.endpoint} ({'new' if started or rehearsal.started_over else 'as it was'})"),
                 ("resources", f"{resources} ({changes})"),
-                ("policy findings", str(len(result.violations))),
+                (
+                    "policy findings",
+                    f"{len(result.mandatory)}, and {len(result.violations) - len(result.mandatory)} as advice",
+                ),
                 ("look around", "trainyard local exec -- aws s3 ls"),
                 ("", "trainyard local exec -- kubectl get namespaces"),
                 ("take it down", "trainyard local down"),

@@ -116,7 +116,7 @@ def test_a_region_that_is_not_allowed_stops_the_update(tmp_path):
     with Rehearsal("local", tmp_path / "rehearsal", config=elsewhere) as rehearsal:
         with pytest.raises(EngineError, match="residency-provider-region") as failed:
             rehearsal.up()
-        stopped_by = {one["policy"] for one in failed.value.result.violations if one["level"] == "mandatory"}
+        stopped_by = {one["policy"] for one in failed.value.result.mandatory}
         assert "residency-provider-region" in stopped_by
         assert count_resources(rehearsal.export()) == 0
 
