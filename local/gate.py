@@ -63,10 +63,12 @@ def judge(
         return Report(environment, settings.region, Status.FAILED, error=str(failed))
 
 
-def clear_left_behind() -> None:
-    """Remove what gates that were killed have left. Their services have ended with them, unless they hang."""
-    for left in scratch.left_behind(PURPOSE):
-        supervisor.stop(left / "rehearsal", within_seconds=5)
+def clear_left_behind(purpose: str = PURPOSE) -> None:
+    """Remove what gates that were killed have left, or others who rehearse in temporary folders. Their services have
+    ended with them, unless they hang."""
+    for left in scratch.left_behind(purpose):
+        for rehearsed in filter(Path.is_dir, left.glob("*")):
+            supervisor.stop(rehearsed, within_seconds=5)
         shutil.rmtree(left, ignore_errors=True)
 
 
@@ -79,10 +81,9 @@ def _judge_in(
     progress: Progress | None,
     project: Path | None,
 ) -> Report:
-    # Only the key of its stack opens what is encrypted, and the program has no secret settings.
-    readable = {key: value for key, value in values.items() if not _is_encrypted(value)}
+    own = readable(values)
     config = folder / f"Pulumi.{environment}.yaml"
-    config.write_text(_yaml({"config": readable}), encoding="utf-8")
+    config.write_text(_yaml({"config": own}), encoding="utf-8")
     levels = folder / "levels.json"
     levels.write_text(json.dumps(_EVERYTHING_ADVISES), encoding="utf-8")
     rehearsal = Rehearsal(
@@ -96,7 +97,7 @@ def _judge_in(
     )
     with rehearsal:
         given = prerequisites.provide(rehearsal.endpoint, settings)
-        config.write_text(_yaml({"config": {**readable, **given}}), encoding="utf-8")
+        config.write_text(_yaml({"config": {**own, **given}}), encoding="utf-8")
         error = ""
         try:
             result = rehearsal.up(on_event, progress)
@@ -109,6 +110,11 @@ def _judge_in(
     findings = tuple(_over_all(export) if settings.stack_layers and not error else _findings(result.violations))
     status, resources = _status(findings, error), planned_resources(export)
     return Report(environment, settings.region, status, resources, findings, error, frozenset(result.policies))
+
+
+def readable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Only the key of its stack opens what is encrypted, and the program has no secret settings."""
+    return {key: value for key, value in values.items() if not _is_encrypted(value)}
 
 
 def _is_encrypted(value: Any) -> bool:

@@ -7,7 +7,6 @@ it is done shows here. Findings are those of today's rules for both sides, over 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from trainyard.local import prerequisites, scratch, supervisor
+from trainyard.local import gate, prerequisites, scratch
 from trainyard.local.changes import Change, changes_in
 from trainyard.local.engine import EngineError, Event
 from trainyard.local.gate import PlannedResource, planned_resources
@@ -106,10 +105,7 @@ def compare(
             except EngineError as failed:
                 error = str(failed)
         if after is None:
-            tell(f"bringing {head.label} up alone")
-            with _rehearsal(environment, folder / "alone", head) as standing:
-                given = prerequisites.provide(standing.endpoint, head.settings)
-                after = _applied(_rehearsal(environment, folder / "alone", head, given), head.label, on_event)
+            after = _alone(environment, folder / "alone", head, on_event, tell)
     return Comparison(environment, head.settings.region, before, after, changes_in(told), error)
 
 
@@ -138,24 +134,27 @@ def compare_with_state(
                 later.preview(told.append, look_first=False)
             except EngineError as failed:
                 error = str(failed)
-        tell(f"bringing {head.label} up alone")
-        with _rehearsal(environment, folder / "alone", head) as standing:
-            given = prerequisites.provide(standing.endpoint, head.settings)
-            after = _applied(_rehearsal(environment, folder / "alone", head, given), head.label, on_event)
+        after = _alone(environment, folder / "alone", head, on_event, tell)
     return Comparison(environment, head.settings.region, side(label, export), after, changes_in(told), error)
 
 
 def clear_left_behind() -> None:
-    """Remove what reviews that were killed have left. Their services have ended with them, unless they hang."""
-    for left in scratch.left_behind(PURPOSE):
-        supervisor.stop(left / "rehearsal", within_seconds=5)
-        shutil.rmtree(left, ignore_errors=True)
+    """Remove what reviews that were killed have left."""
+    gate.clear_left_behind(PURPOSE)
 
 
 def side(label: str, export: Mapping[str, Any]) -> Side:
     """A state, judged by the rules."""
     results = tuple(result for result in evaluate_state(RULES, export) if result.findings)
     return Side(label, planned_resources(export), results, export)
+
+
+def _alone(environment: str, place: Path, source: Source, on_event: Callable[[Event], None] | None, tell: Tell) -> Side:
+    """Brought up in an account where nothing stands."""
+    tell(f"bringing {source.label} up alone")
+    with _rehearsal(environment, place, source) as standing:
+        given = prerequisites.provide(standing.endpoint, source.settings)
+        return _applied(_rehearsal(environment, place, source, given), source.label, on_event)
 
 
 def _applied(rehearsal: Rehearsal, label: str, on_event: Callable[[Event], None] | None) -> Side:
@@ -169,7 +168,7 @@ def _applied(rehearsal: Rehearsal, label: str, on_event: Callable[[Event], None]
 def _rehearsal(environment: str, place: Path, source: Source, given: Mapping[str, Any] | None = None) -> Rehearsal:
     """`given` stands in the place of what an account of the team's own would hold already."""
     config = place.parent / f"Pulumi.{environment}.yaml"
-    content = {"config": {**_readable(source.values), **(given or {})}}
+    content = {"config": {**gate.readable(source.values), **(given or {})}}
     config.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     return Rehearsal(
         environment,
@@ -180,13 +179,6 @@ def _rehearsal(environment: str, place: Path, source: Source, given: Mapping[str
         throw_away=True,
         judged=False,
     )
-
-
-def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Only the key of its stack opens what is encrypted, and the program has no secret settings."""
-    return {
-        key: value for key, value in values.items() if not (isinstance(value, Mapping) and set(value) == {"secure"})
-    }
 
 
 Found: TypeAlias = tuple[Result, Finding]
