@@ -9,12 +9,10 @@ from enum import StrEnum
 from typing import Any
 
 from trainyard.local.engine_events import Event
-from trainyard.policies.wire import UNKNOWN_KINDS
+from trainyard.local.shown_values import shown
+from trainyard.policies.wire import SIGNATURE
 
-_SIGNATURE = "4dabf18193072939515e22adb298388d"  # marks a secret (pulumi: sdk/go/common/resource/sig)
 _STEP = re.compile(r'\[(?P<index>\d+)\]|\["(?P<quoted>(?:[^"\\]|\\.)*)"\]|\.?(?P<name>[^.\[\]]+)')
-UNKNOWN = "(known once it is made)"
-SECRET = "(secret)"  # noqa: S105  # what stands in the place of one
 
 
 class Operation(StrEnum):
@@ -87,7 +85,7 @@ def _properties(metadata: Mapping[str, Any], operation: Operation) -> Iterator[P
         steps = steps_of(path)
         kind = str((detailed.get(path) or {}).get("diffKind", ""))
         replaces = kind.endswith("replace") or (bool(steps) and steps[0] in replacing and not detailed)
-        yield PropertyChange(path, _shown(_at(before, steps)), _shown(_at(after, steps)), replaces)
+        yield PropertyChange(path, shown(_at(before, steps)), shown(_at(after, steps)), replaces)
 
 
 def steps_of(path: str) -> list[str | int]:
@@ -105,7 +103,7 @@ def steps_of(path: str) -> list[str | int]:
 
 def _at(value: Any, steps: list[str | int]) -> Any:
     for step in steps:
-        if isinstance(value, Mapping) and _SIGNATURE in value:
+        if isinstance(value, Mapping) and SIGNATURE in value:
             return value
         if isinstance(value, Mapping) and isinstance(step, str):
             value = value.get(step)
@@ -114,15 +112,3 @@ def _at(value: Any, steps: list[str | int]) -> Any:
         else:
             return None
     return value
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if _SIGNATURE in value:
-            return SECRET
-        return {key: _shown(item) for key, item in value.items() if not key.startswith("__")}
-    if isinstance(value, list):
-        return [_shown(item) for item in value]
-    if isinstance(value, str) and value in UNKNOWN_KINDS:
-        return UNKNOWN
-    return SECRET if value == "[secret]" else value

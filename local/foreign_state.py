@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainyard.local.engine import ACCOUNT_ID
+from trainyard.local.shown_values import SECRET
+from trainyard.policies.wire import SIGNATURE
 
-SECRET = "(secret)"  # noqa: S105  # what stands in the place of one
 NOWHERE = "https://127.0.0.1:9"
 """The discard port: refused at once."""
 
-_SIGNATURE = "4dabf18193072939515e22adb298388d"  # marks a secret (pulumi: sdk/go/common/resource/sig)
 _ACCOUNT_IN_ARN = re.compile(r"arn:aws[a-z-]*:[a-z0-9-]+:[a-z0-9-]*:(\d{12}):")
 _CLUSTER = re.compile(r"https://[A-Za-z0-9]+\.[a-z0-9]+\.[a-z0-9-]+\.eks\.amazonaws\.com(?:\.cn)?")
 
@@ -77,8 +77,8 @@ def _of_stack(export: dict[str, Any], environment: str) -> dict[str, Any]:
 
 def _opened(value: Any) -> Any:
     if isinstance(value, Mapping):
-        if _SIGNATURE in value and "ciphertext" in value:
-            return {_SIGNATURE: value[_SIGNATURE], "plaintext": json.dumps(SECRET)}
+        if SIGNATURE in value and "ciphertext" in value:
+            return {SIGNATURE: value[SIGNATURE], "plaintext": json.dumps(SECRET)}
         return {key: _opened(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_opened(item) for item in value]

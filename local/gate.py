@@ -22,8 +22,9 @@ from trainyard.local.gate_report import PlannedResource, PolicyFinding, Report, 
 from trainyard.local.prerequisites import PrerequisiteError
 from trainyard.local.rehearsal import Rehearsal
 from trainyard.local.service import ServiceError
+from trainyard.local.shown_values import shown
 from trainyard.local.toolchain import Progress, ToolError
-from trainyard.policies.analyzer import explain, is_exempt
+from trainyard.policies.analyzer import is_exempt, told
 from trainyard.policies.pack import policies
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Verdict
@@ -31,9 +32,6 @@ from trainyard.policies.state import evaluate_state
 from trainyard.stacks.settings import Settings
 
 __all__ = ["PlannedResource", "PolicyFinding", "Report", "Status", "judge", "planned_resources"]
-
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
-"""The key that marks a secret in a state (pulumi: sdk/go/common/resource/sig)."""
 
 PURPOSE = "gate"
 """Of the temporary folders, in which the accounts are."""
@@ -135,22 +133,11 @@ def planned_resources(export: Mapping[str, Any]) -> tuple[PlannedResource, ...]:
             type=raw["type"],
             name=raw["urn"].rpartition("::")[2],
             parent=raw.get("parent") or None,
-            inputs=_shown(raw.get("inputs") or {}),
+            inputs=shown(raw.get("inputs") or {}),
         )
         for raw in (export.get("deployment") or {}).get("resources") or []
         if not raw.get("delete")
     )
-
-
-def _shown(value: Any) -> Any:
-    """A value without the engine's own keys and without secrets."""
-    if isinstance(value, Mapping):
-        if _SIGNATURE in value:
-            return "[secret]"
-        return {key: _shown(item) for key, item in value.items() if not key.startswith("__")}
-    if isinstance(value, list):
-        return [_shown(item) for item in value]
-    return value
 
 
 def _findings(violations: Sequence[Mapping[str, str]]) -> list[PolicyFinding]:
@@ -172,8 +159,7 @@ def _over_all(export: Mapping[str, Any]) -> Iterator[PolicyFinding]:
     for result in evaluate_state(RULES, export):
         for finding in result.findings:
             level = "advisory" if finding.exemption or result.rule.advice else "mandatory"
-            message = f"{result.rule.title}\n{explain(result, finding)}"
-            yield PolicyFinding(result.rule.id, level, result.resource.urn, message)
+            yield PolicyFinding(result.rule.id, level, result.resource.urn, told(result, finding))
 
 
 def _status(findings: Sequence[PolicyFinding], error: str) -> Status:

@@ -72,12 +72,17 @@ class Analyzer(_PolicyAnalyzerServicer):
                     policyPackName=self._name,
                     policyPackVersion=VERSION,
                     description=result.rule.title,
-                    message=f"{result.rule.title}\n{explain(result, finding)}",
+                    message=told(result, finding),
                     urn=result.resource.urn,
                     enforcementLevel=self._map_enforcement_level(told_at),
                     severity=self._map_severity(policy.severity),
                 )
             )
+
+
+def told(result: Result, finding: Finding) -> str:
+    """A finding as the engine tells it: what should hold, and then why it does not."""
+    return f"{result.rule.title}\n{explain(result, finding)}"
 
 
 def explain(result: Result, finding: Finding) -> str:

@@ -11,9 +11,7 @@ from trainyard.policies.exemptions import Exemption, Register, written
 from trainyard.policies.graph import Graph, Resource, name_of
 from trainyard.policies.rule import Result, Rule, Scope, evaluate
 from trainyard.policies.values import UNKNOWN
-
-# Marks a secret in a state (pulumi: sdk/go/common/resource/sig).
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
+from trainyard.policies.wire import SIGNATURE
 
 
 def evaluate_state(
@@ -27,12 +25,11 @@ def evaluate_state(
     deployment = export.get("deployment")
     if not isinstance(deployment, Mapping) or not isinstance(deployment.get("resources"), list):
         raise ValueError("this is no exported state: it has no deployment.resources (make one: pulumi stack export)")
-    alive = [raw for raw in deployment["resources"] if not raw.get("delete")]
     asked = list(rules)
     register = Register(written() if exemptions is None else exemptions, (rule.id for rule in asked))
-    stack = _graph(alive, "outputs")
+    stack = graph_of(export, "outputs")
     results = chain(
-        evaluate([one for one in asked if one.scope is Scope.RESOURCE], _graph(alive, "inputs")),
+        evaluate([one for one in asked if one.scope is Scope.RESOURCE], graph_of(export, "inputs")),
         evaluate([one for one in asked if one.scope is Scope.STACK], stack),
         evaluate([register.rule()], stack),
     )
@@ -76,7 +73,7 @@ def _resource(raw: Mapping[str, Any], side: str, provider: Resource | None) -> R
 def _value(value: Any) -> Any:
     """A value without the engine's own keys. A secret that was not exported with `--show-secrets` is unknown."""
     if isinstance(value, Mapping):
-        if _SIGNATURE in value:
+        if SIGNATURE in value:
             return json.loads(value["plaintext"]) if "plaintext" in value else UNKNOWN
         return {key: _value(item) for key, item in value.items() if not key.startswith("__")}
     if isinstance(value, list):

@@ -18,6 +18,9 @@ from pulumi_policy.deserialize import (
 
 from trainyard.policies.values import UNKNOWN
 
+SIGNATURE = SPECIAL_SIG_KEY
+"""The key that marks a value as more than its JSON: in the engine's messages and events, and a secret in a state."""
+
 # All kinds of unknown, by pulumi's sdk/go/common/resource/plugin/rpc.go.
 UNKNOWN_KINDS = frozenset(
     {
@@ -62,12 +65,12 @@ def _list(values: Any) -> list[Any]:
 
 def _object(struct: Any) -> Any:
     found = plain(struct)
-    return _signed(found) if SPECIAL_SIG_KEY in found else found
+    return _signed(found) if SIGNATURE in found else found
 
 
 def _signed(found: Mapping[str, Any]) -> Any:
     """A value that says what it is. One of a kind that is new here proves nothing: it counts as unknown."""
-    signature = found[SPECIAL_SIG_KEY]
+    signature = found[SIGNATURE]
     if signature == SPECIAL_SECRET_SIG:
         return found.get("value")
     if signature == _OUTPUT_SIG:

@@ -84,7 +84,7 @@ def test_changes_are_those_of_resources_with_the_properties_that_make_them() -> 
     assert replaced.properties == (
         PropertyChange("storageCapacity", 1200, 2400, replaces=True),
         PropertyChange('tags["a.b"]', "1", "(known once it is made)"),
-        PropertyChange("password", "(secret)", "(secret)"),
+        PropertyChange("password", "[secret]", "[secret]"),
     )
     assert [one.name for one in deleted] == ["events", "thing"]
 

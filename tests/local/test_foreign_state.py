@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from trainyard.local.engine import ACCOUNT_ID
-from trainyard.local.foreign_state import NOWHERE, SECRET, ForeignStateError, account_of, read
+from trainyard.local.foreign_state import NOWHERE, ForeignStateError, account_of, read
+from trainyard.local.shown_values import SECRET
 
 SECRET_KEY = "4dabf18193072939515e22adb298388d"
 SEALED = {SECRET_KEY: "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "AAAA"}
