@@ -109,7 +109,7 @@ def _find_elsewhere(root: Path, results: multiprocessing.Queue) -> None:
 
 @pytest.mark.skipif(GO is None, reason="needs Go on the PATH")
 def test_two_builds_at_once_make_one_tool(tools, tmp_path):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # pytest has threads, and a fork copies the locks they hold
     results = context.Queue()
     both = [context.Process(target=_find_elsewhere, args=(tmp_path / "checkout", results)) for _ in range(2)]
     for process in both:

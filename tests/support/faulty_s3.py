@@ -39,6 +39,11 @@ THROTTLE = _refusal(503, "SlowDown", "Please reduce your request rate.")
 ERROR = _refusal(500, "InternalError", "We encountered an internal error. Please try again.")
 EXPIRED = _refusal(400, "ExpiredToken", "The provided token has expired.")
 DENIED = _refusal(403, "AccessDenied", "Access Denied")
+UNKNOWN_KEY = _refusal(403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
+WRONG_SECRET = _refusal(403, "SignatureDoesNotMatch", "The request signature we calculated does not match.")
+SKEWED = _refusal(
+    403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."
+)
 NOT_IMPLEMENTED = _refusal(501, "NotImplemented", "A header you provided implies functionality that is not implemented")
 BAD_DIGEST = _refusal(400, "BadDigest", "The SHA256 you specified did not match the calculated checksum.")
 
@@ -90,10 +95,11 @@ class FaultyS3:
         self.requests: list[tuple[str, str]] = []
         """Of each request."""
 
-    def fail(self, method: str, path: str, fault: Fault, times: int | None = None) -> None:
-        """The next `times` requests (None: all, until `mend`) with this method whose path matches meet `fault`."""
+    def fail(self, method: str, path: str, fault: Fault, times: int | None = None, signed_by: str = "") -> None:
+        """The next `times` requests (None: all, until `mend`) with this method whose path matches meet `fault`; only
+        those signed by the access key `signed_by` if there is one."""
         with self._lock:
-            self._rules.append([method, re.compile(path), fault, times])
+            self._rules.append([method, re.compile(path), fault, times, f"Credential={signed_by}"])
 
     def mend(self) -> None:
         with self._lock:
@@ -138,7 +144,7 @@ class FaultyS3:
             finally:
                 connection.close()
 
-        fault = self._fault(method, path)
+        fault = self._fault(method, path, request.headers.get("Authorization", "Credential="))
         answer = fault(self, body, forward) if fault else forward(body)
         if answer is None:
             request.close_connection = True
@@ -154,12 +160,12 @@ class FaultyS3:
         if method != "HEAD" and int(whole) != len(answer.body):
             request.close_connection = True
 
-    def _fault(self, method: str, path: str) -> Fault | None:
+    def _fault(self, method: str, path: str, authorization: str) -> Fault | None:
         with self._lock:
             self.requests.append((method, path))
             for rule in self._rules:
-                wanted, pattern, fault, times = rule
-                if wanted == method and pattern.search(path) and times != 0:
+                wanted, pattern, fault, times, signer = rule
+                if wanted == method and pattern.search(path) and signer in authorization and times != 0:
                     if times is not None:
                         rule[3] -= 1
                     self.met.append((method, path))

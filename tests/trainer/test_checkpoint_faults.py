@@ -16,7 +16,10 @@ from faulty_s3 import (
     DENIED,
     ERROR,
     EXPIRED,
+    SKEWED,
     THROTTLE,
+    UNKNOWN_KEY,
+    WRONG_SECRET,
     Fault,
     FaultyS3,
     corrupt,
@@ -78,6 +81,7 @@ def outcome_of_save(training: SmallTraining, seconds: float = 40.0) -> Saved | S
         (ERROR, FILES, "InternalError"),
         (EXPIRED, FILES, "ExpiredToken.*sign in again"),
         (BAD_DIGEST, FILES, "BadDigest"),
+        (SKEWED, FILES, "RequestTimeTooSkewed.*clock"),
         (hang, FILES, "Read timeout"),
         (lose, FILES, "was acknowledged, but is not there"),
         (lose, MANIFEST, "was acknowledged, but is not there"),
@@ -150,6 +154,33 @@ def test_a_missing_permission_is_not_tried_again(training: SmallTraining, front:
     assert "s3:PutObject" in failed.reason
     assert len(front.met) == 1
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [(UNKNOWN_KEY, "access key is unknown"), (WRONG_SECRET, "does not belong to the access key")]
+)
+def test_wrong_credentials_fail_the_save_and_the_next_one_asks_for_them_anew(
+    front: FaultyS3, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Fault, said: str
+) -> None:
+    """As where a person mends the credentials file while the training goes on."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    file.write_text("[default]\naws_access_key_id = FIRST\naws_secret_access_key = a\n")
+    training = SmallTraining(tmp_path, f"s3://{s3}/runs/a", checkpoint__asynchronous=True)
+    first = outcome_of_save(training)
+    assert isinstance(first, Saved)
+
+    front.fail("PUT", FILES, fault, signed_by="FIRST")
+    failed = outcome_of_save(training)
+    assert isinstance(failed, SaveFailed)
+    assert said in failed.reason
+    assert failed.newest_durable == first.uri
+
+    file.write_text("[default]\naws_access_key_id = SECOND\naws_secret_access_key = b\n")
+    assert isinstance(outcome_of_save(training), Saved)
+    training.checkpoints.close(wait=True)
 
 
 def test_a_slow_upload_costs_the_training_no_time_and_a_save_due_meanwhile_is_told(

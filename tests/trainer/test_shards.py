@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -136,32 +136,41 @@ def test_damage_done_after_a_good_opening_is_seen(tmp_path: Path) -> None:
         TokenShards.open(storage.uri, "train", tmp_path / "cache")
 
 
-def _open_in_child(uri: str, cache: str) -> int:
+# In a process of its own: pytest's has threads (servers, progress bars), and a fork copies the locks they hold.
+OPEN_IN_CHILDREN = """
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+import numpy as np
+from trainer.shards import TokenShards
+from trainer.storage_s3 import S3Storage
+
+uri, cache, fetched = sys.argv[1:]
+download = S3Storage.download
+
+def recorded(self, key, local):
+    with Path(fetched).open("a") as log:
+        log.write(f"{key}\\n")
+    download(self, key, local)
+
+def sum_of_all(_):
     return int(TokenShards.open(uri, "train", cache).read(0, 2333).astype(np.int64).sum())
+
+S3Storage.download = recorded
+with get_context("fork").Pool(4) as pool:
+    print(*set(pool.map_async(sum_of_all, range(8), chunksize=1).get(timeout=60)))
+"""
 
 
 def test_local_ranks_fetch_each_shard_once_between_them(s3: str, tmp_path: Path) -> None:
     storage = open_storage(f"s3://{s3}/data")
     stream = write_data_set(storage)
     fetched = tmp_path / "fetched"
-    with get_context("fork").Pool(4, initializer=_record_downloads, initargs=(str(fetched),)) as pool:
-        sums = [pool.apply_async(_open_in_child, (storage.uri, str(tmp_path / "cache"))) for _ in range(8)]
-        assert {answer.get(timeout=60) for answer in sums} == {int(stream.astype(np.int64).sum())}
+    program = [sys.executable, "-c", OPEN_IN_CHILDREN, storage.uri, str(tmp_path / "cache"), str(fetched)]
+    sums = subprocess.run(program, check=True, timeout=120, capture_output=True, text=True).stdout
+    assert sums.split() == [str(int(stream.astype(np.int64).sum()))]
     assert sorted(fetched.read_text().split()) == ["train-00000.bin", "train-00001.bin", "train-00002.bin"]
     assert not list((tmp_path / "cache").glob(".*"))
-
-
-def _record_downloads(fetched: str) -> None:
-    from trainer.storage_s3 import S3Storage
-
-    download = S3Storage.download
-
-    def recorded(self: S3Storage, key: str, local: str | os.PathLike[str]) -> None:
-        with Path(fetched).open("a") as log:
-            log.write(f"{key}\n")
-        download(self, key, local)
-
-    S3Storage.download = recorded
 
 
 def test_what_a_killed_process_left_in_the_cache_is_swept_away(s3: str, tmp_path: Path) -> None:

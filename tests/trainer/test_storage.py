@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -119,16 +120,24 @@ def test_keys_cannot_leave_their_storage(storage: Storage, key: str) -> None:
         storage.write_bytes(key, b"x")
 
 
-def _read_in_child(storage: Storage, key: str) -> bytes:
-    return storage.read_bytes(key)
+# In a process of its own: pytest's has threads (servers, progress bars), and a fork copies the locks they hold.
+READ_IN_CHILDREN = """
+import sys
+from multiprocessing import get_context
+from trainer.storage import open_storage
+storage = open_storage(sys.argv[1])
+storage.write_bytes("shared", b"same for all")
+with get_context(sys.argv[2]).Pool(2) as pool:
+    read = [pool.apply_async(storage.read_bytes, ("shared",)) for _ in range(4)]
+    assert [answer.get(timeout=60) for answer in read] == [b"same for all"] * 4
+assert storage.read_bytes("shared") == b"same for all"
+"""
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_a_used_storage_works_in_child_processes(storage: Storage, start_method: str) -> None:
-    storage.write_bytes("shared", b"same for all")
-    with get_context(start_method).Pool(2) as pool:
-        read = [pool.apply_async(_read_in_child, (storage, "shared")) for _ in range(4)]
-        assert [answer.get(timeout=60) for answer in read] == [b"same for all"] * 4
+    program = [sys.executable, "-c", READ_IN_CHILDREN, storage.uri, start_method]
+    subprocess.run(program, check=True, timeout=120)
     assert storage.read_bytes("shared") == b"same for all"
 
 

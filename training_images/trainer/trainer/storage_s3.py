@@ -229,7 +229,7 @@ class S3Storage(Storage):
             failed = kind(f"{where}: {action} failed: {code}: {said}{_hint(code, permission)}")
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             failed.may_pass = status >= 500 or status == 429 or code in _PASSING
-            if code in _EXPIRED:
+            if code in _EXPIRED | _WRONG_CREDENTIALS:
                 self._client_made = None  # the next one asks anew where credentials come from
             raise failed from raised
 
@@ -274,6 +274,7 @@ class _Body(io.RawIOBase):
 _REFUSALS = {"AccessDenied", "403", "Forbidden", "AllAccessDisabled", "InvalidObjectState"}
 _CHANGED = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken"}
+_WRONG_CREDENTIALS = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
 _PASSING = _EXPIRED | {
     "BadDigest",
     "InternalError",
@@ -335,6 +336,7 @@ def _hint(code: str, permission: str) -> str:
         "InvalidObjectState": ". It is archived: restore it first",
         "ExpiredToken": ". The credentials have expired: sign in again",
         "InvalidAccessKeyId": ". The access key is unknown to this account: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
+        "RequestTimeTooSkewed": ". This machine's clock is off by minutes: set it (chrony, systemd-timesyncd)",
         "SignatureDoesNotMatch": ". The secret key does not belong to the access key",
     }.get(code, "")
 
