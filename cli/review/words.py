@@ -12,7 +12,7 @@ from trainyard.local.changes import Change, Operation, PropertyChange
 from trainyard.policies.rule import Verdict
 
 LONGEST_VALUE = 120
-_DONE = {
+DONE = {
     Operation.CREATE: "created",
     Operation.UPDATE: "changed",
     Operation.REPLACE: "replaced",
@@ -28,7 +28,7 @@ def kind(resource_type: str) -> str:
 def counted(environment: Environment) -> str:
     """`2 created, 1 replaced`."""
     counts = environment.counts()
-    return ", ".join(f"{counts[one.value]} {_DONE[one]}" for one in Operation if one.value in counts) or "no changes"
+    return ", ".join(f"{counts[one.value]} {DONE[one]}" for one in Operation if one.value in counts) or "no changes"
 
 
 def value(raw: Any) -> str:

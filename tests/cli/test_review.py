@@ -20,7 +20,7 @@ from trainyard.local.changes import Change, Operation, PropertyChange, changes_i
 from trainyard.local.review import Comparison, Side, classified
 from trainyard.policies.cases import cases_of
 from trainyard.policies.registry import RULES
-from trainyard.policies.rule import Result, Verdict, evaluate
+from trainyard.policies.rule import Level, Result, Verdict, evaluate
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 SECRET = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "…"}
@@ -141,7 +141,9 @@ def test_exit_status(found: Environment, status: int) -> None:
 
 
 def test_advice_stops_nothing() -> None:
-    advising = tuple(replace(one, rule=replace(one.rule, advice=True)) for one in TLS)
+    advising = tuple(
+        replace(one, findings=tuple(replace(finding, level=Level.ADVISORY) for finding in one.findings)) for one in TLS
+    )
 
     assert environment(head=advising).exit_status == 0
 
@@ -208,8 +210,8 @@ def test_page_needs_nothing_beside_it_and_escapes_what_it_shows() -> None:
     assert "no &lt;quota&gt;" in written
     assert parsed.asked == []
     assert len(parsed.ids) == len(set(parsed.ids))
-    assert {"new", "fixed", "create", "replace", "delete"} <= parsed.kinds
-    assert 'aria-labelledby="prod-title prod-description"' in written
+    assert {"violation", "fixed", "create", "replace", "delete"} <= parsed.kinds
+    assert 'aria-labelledby="prod-drawn-title prod-drawn-description"' in written
 
 
 def test_picture_marks_what_changes_and_counts_what_goes() -> None:
