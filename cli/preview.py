@@ -59,7 +59,9 @@ def failure(status: int) -> dict[str, Any]:
 def _judged(environment: str, changes: list[str]) -> Report:
     from trainyard.local import gate, toolchain
     from trainyard.local.paths import require_checkout
+    from trainyard.policies.in_force import in_force
 
+    in_force().require_order()
     file = environments.environment_file(environment, require_checkout())
     values, settings = environments.read(environment, file, changes)
     if settings.layer != "all":

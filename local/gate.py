@@ -24,19 +24,16 @@ from trainyard.local.rehearsal import Rehearsal
 from trainyard.local.service import ServiceError
 from trainyard.local.shown_values import shown
 from trainyard.local.toolchain import Progress, ToolError
-from trainyard.policies.analyzer import is_exempt, told
-from trainyard.policies.pack import policies
-from trainyard.policies.registry import RULES
-from trainyard.policies.rule import Verdict
-from trainyard.policies.state import evaluate_state
+from trainyard.policies.analyzer import level_told, told
+from trainyard.policies.in_force import in_force
+from trainyard.policies.rule import Level, Verdict
+from trainyard.policies.state import evaluate_export
 from trainyard.stacks.settings import Settings
 
 __all__ = ["PlannedResource", "PolicyFinding", "Report", "Status", "judge", "planned_resources"]
 
 PURPOSE = "gate"
 """Of the temporary folders, in which the accounts are."""
-
-_EVERYTHING_ADVISES = {"all": "advisory"}
 
 
 def judge(
@@ -83,7 +80,8 @@ def _judge_in(
     config = folder / f"Pulumi.{environment}.yaml"
     config.write_text(_yaml({"config": own}), encoding="utf-8")
     levels = folder / "levels.json"
-    levels.write_text(json.dumps(_EVERYTHING_ADVISES), encoding="utf-8")
+    everything_advises = {rule.id: {"stops": False} for rule in in_force().served}
+    levels.write_text(json.dumps(everything_advises), encoding="utf-8")
     rehearsal = Rehearsal(
         environment,
         folder / "rehearsal",
@@ -141,12 +139,12 @@ def planned_resources(export: Mapping[str, Any]) -> tuple[PlannedResource, ...]:
 
 
 def _findings(violations: Sequence[Mapping[str, str]]) -> list[PolicyFinding]:
-    """At the levels that the pack declares: here the engine was told that everything advises."""
-    declared = {policy.name: policy.enforcement_level.value for policy in policies() if policy.enforcement_level}
+    """At the levels that they have in their environment: here the engine was told that everything advises."""
+    declared = {rule.id: rule.level for rule in in_force().served}
     return [
         PolicyFinding(
             one["policy"],
-            "advisory" if is_exempt(one["message"]) else declared.get(one["policy"], "mandatory"),
+            level_told(one["message"], declared.get(one["policy"], Level.MANDATORY)).value,
             one["urn"],
             one["message"],
         )
@@ -156,10 +154,9 @@ def _findings(violations: Sequence[Mapping[str, str]]) -> list[PolicyFinding]:
 
 def _over_all(export: Mapping[str, Any]) -> Iterator[PolicyFinding]:
     """The rules over all stacks of a split environment together."""
-    for result in evaluate_state(RULES, export):
+    for result in evaluate_export(in_force(), export):
         for finding in result.findings:
-            level = "advisory" if finding.exemption or result.rule.advice else "mandatory"
-            yield PolicyFinding(result.rule.id, level, result.resource.urn, told(result, finding))
+            yield PolicyFinding(result.rule.id, finding.level.value, result.resource.urn, told(result, finding))
 
 
 def _status(findings: Sequence[PolicyFinding], error: str) -> Status:

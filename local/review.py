@@ -19,9 +19,10 @@ from trainyard.local.changes import Change, changes_in
 from trainyard.local.engine import EngineError, Event
 from trainyard.local.gate import PlannedResource, planned_resources
 from trainyard.local.rehearsal import Rehearsal
-from trainyard.policies.registry import RULES
+from trainyard.policies.in_force import in_force
+from trainyard.policies.levels import FILE as LEVELS
 from trainyard.policies.rule import Finding, Result
-from trainyard.policies.state import evaluate_state
+from trainyard.policies.state import evaluate_export
 from trainyard.stacks.settings import Settings
 
 PURPOSE = "review"
@@ -91,7 +92,7 @@ def compare(
             given = prerequisites.provide(standing.endpoint, (base or head).settings)
             if base is not None:
                 tell(f"bringing {base.label} up")
-                before = _applied(_rehearsal(environment, folder / "both", base, given), base.label, on_event)
+                before = _applied(_rehearsal(environment, folder / "both", base, given), base, on_event)
                 more = prerequisites.provide(standing.endpoint, head.settings)
                 if head.settings.network.existing != base.settings.network.existing:
                     given = more
@@ -101,7 +102,7 @@ def compare(
                 later.preview(told.append)
                 tell(f"applying {head.label}")
                 later.up(on_event)
-                after = side(head.label, later.export())
+                after = side(head.label, later.export(), head.project)
             except EngineError as failed:
                 error = str(failed)
         if after is None:
@@ -143,9 +144,13 @@ def clear_left_behind() -> None:
     gate.clear_left_behind(PURPOSE)
 
 
-def side(label: str, export: Mapping[str, Any]) -> Side:
-    """A state, judged by the rules."""
-    results = tuple(result for result in evaluate_state(RULES, export) if result.findings)
+def side(label: str, export: Mapping[str, Any], project: Path | None = None) -> Side:
+    """A state, judged by what is in force now. Which levels were lowered is told as its own `project` has it, so that
+    one that a change lowers is new."""
+    judging = in_force()
+    if project is not None:
+        judging = judging.with_levels_of(project / "policies" / LEVELS)
+    results = tuple(result for result in evaluate_export(judging, export) if result.findings)
     return Side(label, planned_resources(export), results, export)
 
 
@@ -154,15 +159,15 @@ def _alone(environment: str, place: Path, source: Source, on_event: Callable[[Ev
     tell(f"bringing {source.label} up alone")
     with _rehearsal(environment, place, source) as standing:
         given = prerequisites.provide(standing.endpoint, source.settings)
-        return _applied(_rehearsal(environment, place, source, given), source.label, on_event)
+        return _applied(_rehearsal(environment, place, source, given), source, on_event)
 
 
-def _applied(rehearsal: Rehearsal, label: str, on_event: Callable[[Event], None] | None) -> Side:
+def _applied(rehearsal: Rehearsal, source: Source, on_event: Callable[[Event], None] | None) -> Side:
     try:
         rehearsal.up(on_event)
     except EngineError as failed:
-        raise ReviewError(f"{label} does not come up: {failed}") from None
-    return side(label, rehearsal.export())
+        raise ReviewError(f"{source.label} does not come up: {failed}") from None
+    return side(source.label, rehearsal.export(), source.project)
 
 
 def _rehearsal(environment: str, place: Path, source: Source, given: Mapping[str, Any] | None = None) -> Rehearsal:

@@ -1,6 +1,7 @@
 """What the engine runs for `--policy-pack policies`: serves the rules until the engine is done."""
 
 import sys
+from pathlib import Path
 
 if __name__ == "__main__":
     try:
@@ -10,4 +11,4 @@ if __name__ == "__main__":
             f"The policy pack needs the Python package {missing.name!r}, which {sys.executable} does not have. "
             "Install trainyard there (`pip install -e .` in the repository), or run pulumi from its environment."
         )
-    serve()
+    serve(Path(__file__).parent)

@@ -16,19 +16,23 @@ from pulumi_policy.policy import _PolicyAnalyzerServicer
 
 from trainyard.policies.exemptions import EXEMPT, Register
 from trainyard.policies.graph import Graph, Resource, is_layer, name_of
-from trainyard.policies.rule import Finding, Result, Rule, Scope, Verdict, judge
+from trainyard.policies.levels import Levels
+from trainyard.policies.rule import Finding, Level, Result, Rule, Scope, Verdict, judge
 from trainyard.policies.wire import plain
 
 VERSION = "0.0.0"
+_LEVELS = {Level.MANDATORY: EnforcementLevel.MANDATORY, Level.ADVISORY: EnforcementLevel.ADVISORY}
 
 
 class Analyzer(_PolicyAnalyzerServicer):
     """Serves `rules`, the last of which judges the register of exemptions; `described` is what the SDK tells the engine
     of each, in the same order."""
 
-    def __init__(self, name: str, rules: Sequence[Rule], described: list[Policy], register: Register) -> None:
+    def __init__(
+        self, name: str, rules: Sequence[Rule], described: list[Policy], levels: Levels, register: Register
+    ) -> None:
         super().__init__(name, VERSION, described, EnforcementLevel.MANDATORY)
-        self._name, self._register = name, register
+        self._name, self._levels, self._register = name, levels, register
         self._rules = list(zip(rules, described, strict=True))
 
     def Analyze(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -45,27 +49,38 @@ class Analyzer(_PolicyAnalyzerServicer):
         for rule, policy in self._rules:
             if rule.scope is not scope:
                 continue
-            level = self._get_enforcement_level(policy)
-            if level == EnforcementLevel.DISABLED:
+            configured = self._get_enforcement_level(policy)
+            if configured == EnforcementLevel.DISABLED:
                 continue
             subjects = graph.about(rule.applies)
             if not subjects:
                 reason = f"there is nothing here that {rule.id} is about"
                 response.not_applicable.append(proto.PolicyNotApplicable(policy_name=rule.id, reason=reason))
             configuration = self._get_policy_config(rule.id) or {}
+            # The engine sends a level for every policy. One that is the rule's own was not asked for.
+            asked_for = None if configured == _LEVELS[rule.level] else configured
             for subject in subjects:
-                self._tell(self._register.answer(judge(rule, subject, graph)), policy, level, configuration, response)
+                if self._levels.is_asked(rule, subject, graph):
+                    result = self._levels.answer(judge(rule, subject, graph), graph)
+                    self._tell(self._register.answer(result), policy, asked_for, configuration, response)
         return response
 
     def _tell(
-        self, result: Result, policy: Policy, level: EnforcementLevel, configuration: Mapping[str, Any], response: Any
+        self,
+        result: Result,
+        policy: Policy,
+        asked_for: EnforcementLevel | None,
+        configuration: Mapping[str, Any],
+        response: Any,
     ) -> None:
         # A layer of a split environment refers to what other stacks hold. The gate judges over all of them together.
         beyond = result.rule.scope is Scope.STACK and is_layer(result.resource.urn)
         advise = beyond or configuration.get("unverified") == "advisory"
+        stops = configuration.get("stops", True)
         for finding in result.findings:
             unverified = finding.verdict is Verdict.UNVERIFIED
-            told_at = EnforcementLevel.ADVISORY if finding.exemption or (advise and unverified) else level
+            advises = not stops or finding.exemption or (advise and unverified)
+            told_at = EnforcementLevel.ADVISORY if advises else asked_for or _LEVELS[finding.level]
             response.diagnostics.append(
                 proto.AnalyzeDiagnostic(
                     policyName=result.rule.id,
@@ -89,8 +104,8 @@ def explain(result: Result, finding: Finding) -> str:
     """A finding for the person who has to mend it."""
     rule = result.rule
     head = f"[{finding.verdict}] " if finding.verdict is Verdict.UNVERIFIED else ""
-    if finding.exemption:
-        head = f"[{finding.exemption}] {head}"
+    for said in filter(None, (finding.told_because, finding.exemption)):
+        head = f"[{said}] {head}"
     part = f"{name_of(finding.urn)}." if finding.urn not in ("", result.resource.urn) else ""
     place = f"{part}{finding.place}: " if finding.place else ""
     controls = ", ".join(f"{catalogue} {' '.join(ids)}" for catalogue, ids in rule.controls.items())
@@ -103,6 +118,14 @@ def explain(result: Result, finding: Finding) -> str:
 def is_exempt(message: str) -> bool:
     """Whether a message to the engine is of a finding that somebody has answered for."""
     return f"\n[{EXEMPT}" in message
+
+
+def level_told(message: str, declared: Level) -> Level:
+    """The level of the finding that a message to the engine is of, where its rule declares one."""
+    if is_exempt(message):
+        return Level.ADVISORY
+    _, _, finding = message.partition("\n")
+    return next((one for one in _LEVELS if finding.startswith(f"[{one} in ")), declared)
 
 
 def _resource(told: Any) -> Resource:

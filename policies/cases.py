@@ -52,9 +52,16 @@ _Loader.add_constructor("!unknown", lambda *_: UNKNOWN)
 _Loader.add_constructor("!secret", lambda _, node: Secret(node.value if node.style else yaml.safe_load(node.value)))
 
 
-def cases_of(rule: Rule) -> Iterator[Case]:
-    """The cases of one rule, good ones first. Raises FileNotFoundError where nobody wrote any."""
-    path = Path(__file__).with_name("cases") / f"{rule.id}.yaml"
+SHIPPED = Path(__file__).parent
+"""The folder that holds the cases of the rules that this package has."""
+
+
+def cases_of(rule: Rule, folder: Path = SHIPPED) -> Iterator[Case]:
+    """The cases of one rule, good ones first; `folder` has the folder `cases`.
+
+    Raises FileNotFoundError where nobody wrote any, and what reading the file raises where it is not made of cases.
+    """
+    path = folder / "cases" / f"{rule.id}.yaml"
     raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader with two more tags)
     for kind, verdict in _VERDICTS.items():
         for case in raw.get(kind, ()):

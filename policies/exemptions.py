@@ -18,8 +18,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from trainyard.policies.graph import Graph, Resource, is_layer, name_of
-from trainyard.policies.rule import Finding, Result, Rule, Severity, stack_rule, violation
+from trainyard.policies.rule import Finding, Level, Result, Rule, Severity, stack_rule, violation
 
+FILE = "exemptions.yaml"
 LONGEST = timedelta(days=366)
 EXEMPT = "exempt"
 REGISTER_RULE = "exemptions-in-order"
@@ -56,7 +57,9 @@ class _File(BaseModel):
 
 
 def load(path: Path) -> tuple[Exemption, ...]:
-    """Raises ValueError saying what is wrong with the file: a broken register must stop, not exempt."""
+    """None where there is no such file. Raises ValueError where one is broken: that must stop, and not exempt."""
+    if not path.is_file():
+        return ()
     try:
         read = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as wrong:
@@ -72,7 +75,7 @@ def load(path: Path) -> tuple[Exemption, ...]:
 
 @cache
 def written() -> tuple[Exemption, ...]:
-    return load(Path(__file__).with_name("exemptions.yaml"))
+    return load(Path(__file__).with_name(FILE))
 
 
 def today() -> date:
@@ -97,7 +100,8 @@ class Register:
                 self._silenced[one].add(result.resource.urn)
                 if self._day <= one.expires <= self._day + LONGEST:
                     said = f"{EXEMPT} until {one.expires}: {one.reason} ({one.ticket}, {one.owner})"
-                    return replace(result, findings=tuple(replace(each, exemption=said) for each in result.findings))
+                    exempt = (replace(each, exemption=said, level=Level.ADVISORY) for each in result.findings)
+                    return replace(result, findings=tuple(exempt))
         return result
 
     def rule(self) -> Rule:

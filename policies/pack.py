@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent import futures
+from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
@@ -21,8 +22,7 @@ from pulumi_policy import (
 from pulumi_policy import Severity as SdkSeverity
 
 from trainyard.policies.analyzer import Analyzer
-from trainyard.policies.exemptions import Exemption, Register, written
-from trainyard.policies.registry import RULES
+from trainyard.policies.in_force import InForce, in_force
 from trainyard.policies.rule import Rule, Scope
 
 NAME = "trainyard"
@@ -38,12 +38,17 @@ _CONFIGURATION = PolicyConfigSchema(
             "enum": ["mandatory", "advisory"],
             "default": "mandatory",
             "description": "Whether what cannot be verified stops the deployment or is reported as advice",
-        }
+        },
+        "stops": {
+            "type": "boolean",
+            "default": True,
+            "description": "false: every finding is reported as advice, for a run that collects them all",
+        },
     }
 )
 
 
-def policies(rules: Iterable[Rule] = RULES) -> list[Policy]:
+def policies(rules: Iterable[Rule]) -> list[Policy]:
     """One policy for each rule, mandatory unless the pack's configuration says otherwise."""
     return [
         ResourceValidationPolicy(validate=_judged_by_the_analyzer, **_metadata(one))
@@ -53,20 +58,20 @@ def policies(rules: Iterable[Rule] = RULES) -> list[Policy]:
     ]
 
 
-def analyzer(rules: Sequence[Rule] = RULES, exemptions: Iterable[Exemption] | None = None) -> Analyzer:
-    """Without `exemptions`, those of policies/exemptions.yaml count."""
-    register = Register(written() if exemptions is None else exemptions, (rule.id for rule in rules))
-    served = [*rules, register.rule()]
-    return Analyzer(NAME, served, policies(served), register)
+def analyzer(judging: InForce) -> Analyzer:
+    register = judging.register()
+    served = [*judging.served, register.rule()]
+    return Analyzer(NAME, served, policies(served), judging.levels, register)
 
 
-def serve() -> None:
-    """Serves the pack to the engine that started this process, until it ends that. Tells it the port, on stdout."""
+def serve(folder: Path) -> None:
+    """Serves the pack in `folder` to the engine that started this process, until it ends that. Tells it the port, on
+    stdout."""
     server = grpc.server(
         futures.ThreadPoolExecutor(_REQUESTS_AT_ONCE),
         options=[("grpc.max_receive_message_length", _LARGEST_MESSAGE)],
     )
-    analyzer_pb2_grpc.add_AnalyzerServicer_to_server(analyzer(), server)
+    analyzer_pb2_grpc.add_AnalyzerServicer_to_server(analyzer(in_force(folder)), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     sys.stdout.write(f"{port}\n")
@@ -82,7 +87,7 @@ def _metadata(rule: Rule) -> dict[str, Any]:
     catalogue, ids = next(iter(rule.controls.items()))
     return {
         "name": rule.id,
-        "enforcement_level": EnforcementLevel.ADVISORY if rule.advice else EnforcementLevel.MANDATORY,
+        "enforcement_level": EnforcementLevel(rule.level.value),
         "description": rule.title,
         "display_name": rule.title,
         "severity": SdkSeverity(rule.severity.value),
@@ -95,5 +100,5 @@ def _metadata(rule: Rule) -> dict[str, Any]:
 
 if __name__ == "__main__":
     # What policies/unverified-advisory.json holds.
-    advice = {rule.id: {"unverified": "advisory"} for rule in RULES}
+    advice = {rule.id: {"unverified": "advisory"} for rule in in_force().rules}
     print(json.dumps(advice, indent=2))

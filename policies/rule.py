@@ -26,6 +26,14 @@ class Scope(StrEnum):
     STACK = "stack"
 
 
+class Level(StrEnum):
+    """What becomes of a finding: MANDATORY stops the deployment, ADVISORY is told. A DISABLED rule is not asked."""
+
+    MANDATORY = "mandatory"
+    ADVISORY = "advisory"
+    DISABLED = "disabled"
+
+
 class Verdict(StrEnum):
     PASSED = "passed"
     VIOLATION = "violation"
@@ -47,6 +55,9 @@ class Finding:
     cause: Exception | None = None
     exemption: str = ""
     """By whom and why it is answered for, if it is: then it stops nothing."""
+    level: Level = Level.MANDATORY
+    told_because: str = ""
+    """Why `level` is not the rule's own, where an environment has another one."""
 
     @property
     def crashed(self) -> bool:
@@ -88,6 +99,11 @@ class Rule:
     remedy: str
     check: Check
     advice: bool = False
+
+    @property
+    def level(self) -> Level:
+        """What its findings are unless an environment has another level for it."""
+        return Level.ADVISORY if self.advice else Level.MANDATORY
 
 
 Applies: TypeAlias = Set[str] | Callable[[str], bool]
@@ -171,7 +187,8 @@ def judge(rule: Rule, resource: Resource, graph: Graph) -> Result:
     except Exception as crash:  # noqa: BLE001 (one rule's mistake must not end the others)
         message = f"the rule itself failed ({type(crash).__name__}: {shown(crash)}); please report this"
         findings.append(_finding(Verdict.UNVERIFIED, message, None, crash))
-    return Result(rule, resource, tuple(_with_hint(finding, graph) for finding in findings))
+    found = (replace(_with_hint(finding, graph), level=rule.level) for finding in findings)
+    return Result(rule, resource, tuple(found))
 
 
 def evaluate(rules: Iterable[Rule], graph: Graph) -> Iterator[Result]:

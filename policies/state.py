@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 from typing import Any, Literal
 
-from trainyard.policies.exemptions import Exemption, Register, written
+from trainyard.policies.evaluation import evaluate_all
+from trainyard.policies.exemptions import Exemption, written
 from trainyard.policies.graph import Graph, Resource, name_of
-from trainyard.policies.rule import Result, Rule, Scope, evaluate
+from trainyard.policies.in_force import InForce
+from trainyard.policies.rule import Result, Rule
 from trainyard.policies.values import UNKNOWN
 from trainyard.policies.wire import SIGNATURE
 
@@ -17,23 +18,20 @@ from trainyard.policies.wire import SIGNATURE
 def evaluate_state(
     rules: Iterable[Rule], export: Mapping[str, Any], exemptions: Iterable[Exemption] | None = None
 ) -> Iterator[Result]:
-    """Judges as the engine does: one resource by its inputs, a stack by its outputs, and the exemptions last.
+    """`rules` over an exported state. Without `exemptions`, those of policies/exemptions.yaml count.
 
-    Without `exemptions`, those of policies/exemptions.yaml count. Raises ValueError where `export` is no exported
-    deployment.
+    Raises ValueError where `export` is no exported deployment.
     """
+    judging = InForce(tuple(rules), exemptions=tuple(written() if exemptions is None else exemptions))
+    return evaluate_export(judging, export)
+
+
+def evaluate_export(judging: InForce, export: Mapping[str, Any]) -> Iterator[Result]:
+    """What is in force over an exported state. Raises ValueError where `export` is no exported deployment."""
     deployment = export.get("deployment")
     if not isinstance(deployment, Mapping) or not isinstance(deployment.get("resources"), list):
         raise ValueError("this is no exported state: it has no deployment.resources (make one: pulumi stack export)")
-    asked = list(rules)
-    register = Register(written() if exemptions is None else exemptions, (rule.id for rule in asked))
-    stack = graph_of(export, "outputs")
-    results = chain(
-        evaluate([one for one in asked if one.scope is Scope.RESOURCE], graph_of(export, "inputs")),
-        evaluate([one for one in asked if one.scope is Scope.STACK], stack),
-        evaluate([register.rule()], stack),
-    )
-    return map(register.answer, results)
+    return evaluate_all(judging, graph_of(export, "inputs"), graph_of(export, "outputs"))
 
 
 def graph_of(export: Mapping[str, Any], side: Literal["inputs", "outputs"] = "outputs") -> Graph:

@@ -15,7 +15,9 @@ from pulumi_policy.deserialize import SPECIAL_SECRET_SIG, SPECIAL_SIG_KEY
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 
 from trainyard.policies.cases import Secret
+from trainyard.policies.exemptions import written
 from trainyard.policies.graph import Resource
+from trainyard.policies.in_force import InForce
 from trainyard.policies.pack import analyzer
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Rule
@@ -44,9 +46,13 @@ class Harness:
     """A pack with its configuration (policy -> properties), asked as an engine would ask it."""
 
     def __init__(
-        self, rules: Iterable[Rule] = RULES, configuration: Mapping[str, Mapping[str, Any]] | None = None
+        self,
+        rules: Iterable[Rule] = RULES,
+        configuration: Mapping[str, Mapping[str, Any]] | None = None,
+        judging: InForce | None = None,
     ) -> None:
-        self.servicer = analyzer(tuple(rules))
+        """`rules`, with the exemptions of policies/exemptions.yaml; or all that `judging` says."""
+        self.servicer = analyzer(judging or InForce(tuple(rules), exemptions=written()))
         if configuration is not None:
             self.servicer.Configure(_configure_request(configuration), None)
 
@@ -55,8 +61,8 @@ class Harness:
         found: list[Diagnostic] = []
         skipped: dict[str, int] = {}
         for resource in resources:
-            _collect(self.servicer.Analyze(_request(resource), None), resource.urn, found, skipped)
-        request = proto.AnalyzeStackRequest(resources=[_stack_resource(resource) for resource in resources])
+            _collect(self.servicer.Analyze(analyze_request(resource), None), resource.urn, found, skipped)
+        request = proto.AnalyzeStackRequest(resources=[stack_resource(resource) for resource in resources])
         _collect(self.servicer.AnalyzeStack(request, None), "", found, skipped)
         return Analysis(tuple(found), skipped)
 
@@ -77,7 +83,8 @@ def _collect(response: Any, urn: str, found: list[Diagnostic], skipped: dict[str
         skipped[one.policy_name] = skipped.get(one.policy_name, 0) + 1
 
 
-def _request(resource: Resource) -> Any:
+def analyze_request(resource: Resource) -> Any:
+    """What the engine asks of one resource alone."""
     return proto.AnalyzeRequest(
         urn=resource.urn,
         type=resource.type,
@@ -87,7 +94,8 @@ def _request(resource: Resource) -> Any:
     )
 
 
-def _stack_resource(resource: Resource) -> Any:
+def stack_resource(resource: Resource) -> Any:
+    """A resource as it stands in what the engine asks of a whole stack."""
     dependencies = {
         name: proto.AnalyzerPropertyDependencies(urns=urns) for name, urns in resource.property_dependencies.items()
     }
@@ -112,17 +120,17 @@ def _provider(provider: Resource | None) -> Any:
 
 def _struct(props: Mapping[str, Any]) -> Any:
     struct = proto.AnalyzeRequest().properties
-    struct.update(_wire(props))
+    struct.update(wire(props))
     return struct
 
 
-def _wire(value: Any) -> Any:
+def wire(value: Any) -> Any:
     if value is UNKNOWN:
         return UNKNOWN_STRING_VALUE
     if isinstance(value, Secret):
-        return {SPECIAL_SIG_KEY: SPECIAL_SECRET_SIG, "value": _wire(value.value)}
+        return {SPECIAL_SIG_KEY: SPECIAL_SECRET_SIG, "value": wire(value.value)}
     if isinstance(value, Mapping):
-        return {key: _wire(item) for key, item in value.items()}
+        return {key: wire(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_wire(item) for item in value]
+        return [wire(item) for item in value]
     return value

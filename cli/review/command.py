@@ -72,8 +72,10 @@ def review(
     from trainyard.cli.review.model import Review
     from trainyard.local import toolchain
     from trainyard.local.paths import require_checkout
+    from trainyard.policies.in_force import in_force
 
     root = require_checkout()
+    in_force().require_order()
     asked = names or _all(root)
     for name in asked:
         environments.environment_file(name, root)

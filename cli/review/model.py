@@ -18,6 +18,7 @@ from trainyard.cli.review.reach import Reaching
 from trainyard.cli.review.residency import Residency
 from trainyard.local.changes import Change, Operation
 from trainyard.local.review import Comparison, Found, Side, classified
+from trainyard.policies.rule import Finding as RuleFinding
 from trainyard.policies.rule import Severity, Verdict
 
 
@@ -187,16 +188,22 @@ def _findings(found: list[Found], standing: Standing) -> Iterator[Finding]:
             rule.title,
             rule.severity,
             finding.verdict,
-            "exempt" if finding.exemption else "advisory" if rule.advice else "mandatory",
+            "exempt" if finding.exemption else finding.level.value,
             resource.urn,
             resource.type,
             resource.name,
             finding.place,
-            f"[{finding.exemption}] {finding.message}" if finding.exemption else finding.message,
+            _message(finding),
             rule.why,
             rule.remedy,
             rule.controls,
         )
+
+
+def _message(finding: RuleFinding) -> str:
+    """With why it stops nothing, or does, where that is not the rule's own level."""
+    heads = [f"[{said}]" for said in (finding.exemption, finding.told_because) if said]
+    return " ".join([*heads, finding.message])
 
 
 _GRAVEST_FIRST = list(reversed(Severity))

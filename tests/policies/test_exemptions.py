@@ -13,6 +13,7 @@ from trainyard.policies.analyzer import is_exempt
 from trainyard.policies.cases import cases_of, stack
 from trainyard.policies.exemptions import Exemption, load
 from trainyard.policies.graph import Resource
+from trainyard.policies.in_force import InForce
 from trainyard.policies.pack import analyzer
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Verdict
@@ -46,7 +47,7 @@ def _today(monkeypatch: pytest.MonkeyPatch) -> None:
 def told(*resources: dict[str, Any], environment: str = "dev", **changed: Any) -> list[tuple[str, str, str]]:
     """(policy, level, message) of what the engine is told."""
     harness = Harness([ROTATION])
-    harness.servicer = analyzer([ROTATION], [Exemption(**{**ENTRY, **changed})])
+    harness.servicer = analyzer(InForce((ROTATION,), exemptions=(Exemption(**{**ENTRY, **changed}),)))
     found = harness.analyze(stack([TREE, *resources], environment)).diagnostics
     return [(one.policy, one.level, one.message) for one in found]
 
@@ -100,7 +101,7 @@ def test_one_that_silences_two_resources_is_found_until_it_names_one() -> None:
         Resource("urn:pulumi:dev::p::pulumi:pulumi:Stack::p-dev", "pulumi:pulumi:Stack", "p-dev", {}),
     )
     harness = Harness([ROTATION])
-    harness.servicer = analyzer([ROTATION], [Exemption(**ENTRY)])
+    harness.servicer = analyzer(InForce((ROTATION,), exemptions=(Exemption(**ENTRY),)))
 
     messages = [one.message for one in harness.analyze(both).diagnostics if one.policy == "exemptions-in-order"]
 

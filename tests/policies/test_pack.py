@@ -19,6 +19,7 @@ from pulumi.runtime.proto import analyzer_pb2_grpc
 
 from trainyard.policies.cases import stack
 from trainyard.policies.graph import Resource
+from trainyard.policies.in_force import in_force
 from trainyard.policies.registry import RULES, rules_in
 from trainyard.policies.rule import Finding, violation
 from trainyard.policies.testing import Harness
@@ -124,7 +125,7 @@ def test_every_rule_has_what_a_reviewer_needs() -> None:
 def test_file_that_turns_the_unverified_into_advice_names_every_rule() -> None:
     written = json.loads((PACK / "unverified-advisory.json").read_text(encoding="utf-8"))
 
-    assert written == {rule.id: {"unverified": "advisory"} for rule in RULES}
+    assert written == {rule.id: {"unverified": "advisory"} for rule in in_force().rules}
 
 
 def test_importing_starts_no_pack() -> None:
@@ -153,7 +154,12 @@ def test_the_engines_command_serves_every_rule_with_its_metadata() -> None:
             process.terminate()
 
     served = {policy.name: policy for policy in info.policies}
-    assert list(served) == [*(rule.id for rule in RULES), "exemptions-in-order"]
+    assert list(served) == [
+        "pack-in-order",
+        "levels-in-force",
+        *(rule.id for rule in in_force().rules),
+        "exemptions-in-order",
+    ]
     for rule in RULES:
         policy = served[rule.id]
         assert policy.enforcementLevel == (proto.ADVISORY if rule.advice else proto.MANDATORY)

@@ -1,0 +1,180 @@
+"""A team's own rules: asked like the shipped ones, and never silently absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trainyard.policies.cases import stack
+from trainyard.policies.in_force import BrokenPackError, InForce, in_force
+from trainyard.policies.own_rules import folders_in, load
+from trainyard.policies.registry import RULES
+from trainyard.policies.testing import Diagnostic, Harness
+
+RULE = """
+from trainyard.policies.rule import Severity, resource_rule, violation
+
+@resource_rule(
+    "{id}",
+    title="A queue has a name of the team",
+    severity=Severity.LOW,
+    applies={{"aws:sqs/queue:Queue"}},
+    controls={{"Example Corp": ("N-1",)}},
+    why="Bills are sorted by name.",
+    remedy="aws.sqs.Queue('team-jobs')",
+)
+def named(queue):
+    if not (queue["name"].text() or "").startswith("team-"):
+        yield violation("it does not begin with team-", queue["name"])
+"""
+CASES = """
+good: [{name: the team's, resources: [{type: "aws:sqs/queue:Queue", name: q, props: {name: team-jobs}}]}]
+bad: [{name: a stranger's, finds: [q.name], resources: [{type: "aws:sqs/queue:Queue", name: q, props: {name: jobs}}]}]
+"""
+QUEUE = {"type": "aws:sqs/queue:Queue", "name": "q", "props": {"name": "jobs"}}
+ROOT = {"type": "pulumi:pulumi:Stack", "name": "trainyard-dev"}
+
+
+def team(folder: Path, source: str = RULE.format(id="team-queue-named"), cases: str | None = CASES) -> Path:
+    """A pack's folder whose own_rules.yaml names a folder with one module of rules."""
+    rules = folder / "our-rules"
+    (rules / "cases").mkdir(parents=True)
+    (rules / "queues.py").write_text(source)
+    if cases is not None:
+        (rules / "cases" / "team-queue-named.yaml").write_text(cases)
+    pack = folder / "pack"
+    pack.mkdir()
+    (pack / "own_rules.yaml").write_text("folders: [../our-rules]\n")
+    return pack
+
+
+def told(judging: InForce, *resources: dict) -> list[Diagnostic]:
+    return list(Harness(judging=judging).analyze(stack(list(resources), "dev")).diagnostics)
+
+
+def test_a_teams_rule_is_asked_beside_the_shipped_ones(tmp_path: Path) -> None:
+    judging = in_force(team(tmp_path)).require_order()
+
+    found = {one.policy: one.level for one in told(judging, ROOT, QUEUE)}
+
+    assert judging.rules[: len(RULES)] == RULES
+    assert found["team-queue-named"] == "mandatory"
+    assert found.keys() & {rule.id for rule in RULES}, "the shipped ones have something against this queue too"
+    assert "pack-in-order" not in found
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"source": RULE.format(id="kms-rotation")}, "the pack has a rule of that id already"),
+        ({"source": "import no_such_module\n"}, r"cannot be imported: ModuleNotFoundError.*\(line 1\)"),
+        ({"source": "def broken(:\n"}, r"SyntaxError.*\(line 1\)"),
+        ({"source": "raise SystemExit(3)\n"}, "SystemExit"),
+        ({"source": "x = 1\n"}, "defines a rule"),
+        ({"source": RULE.format(id="Queue Named")}, "no id of a rule"),
+        ({"source": RULE.format(id="team-queue-named").replace('("N-1",)', '("N-1")')}, "write a tuple of ids"),
+        ({"source": RULE.format(id="team-queue-named").replace("Severity.LOW", "'low'")}, r"Severity\.LOW"),
+        ({"source": RULE.format(id="team-queue-named").replace("Bills are sorted by name.", " ")}, "why is missing"),
+        ({"cases": None}, "without examples"),
+        ({"cases": CASES.replace("good:", "unverified:")}, "has no good case"),
+        ({"cases": CASES.replace("bad:", "unverified:")}, "has no bad case"),
+        ({"cases": "good: [{name: a}]\n"}, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_asked_stops_every_environment_before_anything_is_made(
+    tmp_path: Path, change: dict, said: str
+) -> None:
+    judging = in_force(team(tmp_path, **change))
+
+    (found,) = (one for one in told(judging, ROOT) if one.policy == "pack-in-order")
+
+    assert found.level == "mandatory"
+    assert found.urn.endswith("::pulumi:pulumi:Stack::trainyard-dev")
+    with pytest.raises(BrokenPackError, match=said):
+        judging.require_order()
+
+
+def test_a_sound_rule_beside_a_broken_one_is_asked_all_the_same(tmp_path: Path) -> None:
+    pack = team(tmp_path)
+    (tmp_path / "our-rules" / "broken.py").write_text("1 / 0\n")
+
+    found = {one.policy for one in told(in_force(pack), ROOT, QUEUE)}
+
+    assert {"team-queue-named", "pack-in-order"} <= found
+
+
+def test_modules_of_a_folder_may_share_and_a_rule_counts_once(tmp_path: Path) -> None:
+    pack = team(tmp_path)
+    (tmp_path / "our-rules" / "zones.py").write_text("from .queues import named\n")
+
+    assert [one.rule.id for one in in_force(pack).require_order().own] == ["team-queue-named"]
+
+
+@pytest.mark.parametrize("broken", ["lambda kind: kind.no_such", "lambda kind: 1 / 0"])
+def test_a_test_of_types_that_fails_is_a_finding_and_ends_nothing(tmp_path: Path, broken: str) -> None:
+    pack = team(tmp_path, RULE.format(id="team-queue-named").replace('{"aws:sqs/queue:Queue"}', broken))
+
+    found = [one for one in told(in_force(pack), ROOT, QUEUE) if one.policy == "team-queue-named"]
+
+    assert {one.urn.rpartition("::")[2] for one in found} == {"q", "trainyard-dev"}
+    assert all("the rule itself failed" in one.message for one in found)
+
+
+def test_a_rule_that_yields_something_else_is_told_what_to_yield(tmp_path: Path) -> None:
+    source = RULE.format(id="team-queue-named").replace('violation("it does', '("it does')
+
+    found = [one for one in told(in_force(team(tmp_path, source)), QUEUE) if one.policy == "team-queue-named"]
+
+    assert "yield violation(…) or unverified(…), not a tuple" in found[0].message
+
+
+def test_what_a_module_prints_does_not_reach_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    in_force(team(tmp_path, "print('hello')\n" + RULE.format(id="team-queue-named"))).require_order()
+
+    assert capsys.readouterr().out == ""
+
+
+def test_two_folders_with_one_id_are_told_apart(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    team(first)
+    team(second)
+
+    loaded = load([first / "our-rules", second / "our-rules"], RULES)
+
+    assert len(loaded.rules) == 1
+    assert "a/our-rules/queues.py has a rule of that id already" in loaded.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("folders: ../x\n", "one list"),
+        ("folder: [../x]\n", "one list"),
+        ("folders: [1]\n", "no folder"),
+        ("folders: [", "flow"),
+    ],
+)
+def test_a_wrong_list_of_folders_is_refused(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "own_rules.yaml").write_text(content)
+
+    with pytest.raises(ValueError, match=said):
+        folders_in(tmp_path / "own_rules.yaml")
+    with pytest.raises(BrokenPackError, match=said):
+        in_force(tmp_path).require_order()
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / "own_rules.yaml").write_text("folders: [gone]\n")
+
+    with pytest.raises(BrokenPackError, match="there is no such folder"):
+        in_force(tmp_path).require_order()
+
+
+def test_a_folder_without_a_pack_is_no_pack(tmp_path: Path) -> None:
+    with pytest.raises(BrokenPackError, match="no folder of a policy pack"):
+        in_force(tmp_path)
+
+
+def test_what_is_shipped_is_in_order() -> None:
+    assert in_force().require_order().own == ()
