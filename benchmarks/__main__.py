@@ -7,7 +7,7 @@ import sys
 
 from trainyard.local.paths import RUNS
 
-BENCHMARKS = ("rehearsal", "demo", "trainer_throughput", "checkpoints", "object_storage", "spot_simulator")
+BENCHMARKS = ("rehearsal", "demo", "trainer_throughput", "checkpoints", "object_storage", "spot_simulator", "policies")
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from trainyard.policies.analyzer import _resource
 from trainyard.policies.cases import Secret, stack
 from trainyard.policies.graph import name_of
 from trainyard.policies.taggable import _TABLE, read_sdk
-from trainyard.policies.testing import _stack_resource
+from trainyard.policies.testing import stack_resource
 from trainyard.policies.values import UNKNOWN
 from trainyard.policies.wire import UNKNOWN_KINDS, plain
 
@@ -55,7 +55,7 @@ def test_stack_comes_with_its_property_dependencies() -> None:
         "depends": {"kmsKeyId": ["key"]},
     }
 
-    _, seen = (_resource(_stack_resource(one)) for one in stack([key, group], "dev"))
+    _, seen = (_resource(stack_resource(one)) for one in stack([key, group], "dev"))
 
     assert [name_of(urn) for urn in seen.property_dependencies["kmsKeyId"]] == ["key"]
     assert seen.props == {"kmsKeyId": UNKNOWN, "note": "x"}
