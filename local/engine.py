@@ -24,7 +24,7 @@ import yaml
 
 from trainyard.local import isolation
 from trainyard.local.engine_events import EngineError, Event, Follower, Result, what_went_wrong
-from trainyard.local.process import ENGINE_PID_VARIABLE, die_with_parent
+from trainyard.local.process import ENGINE_PID_VARIABLE, NOTING_VARIABLE, die_with_parent
 
 __all__ = ["ACCOUNT_ID", "Engine", "EngineError", "Event", "Result", "emulated_aws_environment", "install_plugins"]
 
@@ -46,14 +46,17 @@ class Engine:
         endpoint: str,
         config: Path | None = None,
         checkpoints: bool = True,
+        noting: bool = False,
     ) -> None:
-        """`checkpoints`: save the state at each step, and not only at the end of a run."""
+        """`checkpoints`: save the state at each step, and not only at the end of a run. `noting`: keep what is not
+        emulated as the program writes it, and do not refuse it."""
         self.pulumi = pulumi
         self.project = project
         self.stack = stack
         self.home = home
         self.endpoint = endpoint
         self.checkpoints = checkpoints
+        self.noting = noting
         self.config_file = home / f"Pulumi.{stack}.yaml"
         self.events_file = home / "events.jsonl"
         for folder in ("pulumi-home", "state", "temp"):
@@ -85,6 +88,8 @@ class Engine:
             TMPDIR=str(self.home / "temp"),
             PATH=os.pathsep.join([str(self.home / "commands"), os.environ.get("PATH", os.defpath)]),
         )
+        if self.noting:
+            mine[NOTING_VARIABLE] = "true"
         if not self.checkpoints:
             mine.update(PULUMI_EXPERIMENTAL="true", PULUMI_SKIP_CHECKPOINTS="true")
         return mine

@@ -8,6 +8,8 @@ import signal
 from pathlib import Path
 
 ENGINE_PID_VARIABLE = "TRAINYARD_ENGINE_PID"
+NOTING_VARIABLE = "TRAINYARD_NOTE_WHAT_IS_NOT_EMULATED"
+"""Tells the engine's plugins to keep what is not emulated as the program writes it; see `local/aws/noted.py`."""
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -73,9 +73,10 @@ class Rehearsal:
         policy_configuration: Path | None = None,
         throw_away: bool = False,
         judged: bool = True,
+        noting: bool = False,
     ) -> None:
         """`judged`: with the policy pack in the engine. `throw_away`: nobody will go on from a run that was killed, so
-        its state is not saved at each step, which is most of what the engine itself does."""
+        its state is not saved at each step, which is most of what the engine itself does. `noting`: see `Engine`."""
         root = project or require_checkout()
         self.environment = environment
         self.directory = (directory or RUNS / environment).resolve()
@@ -95,6 +96,7 @@ class Rehearsal:
         self.layers = tuple(layers)
         self.policy_configuration = policy_configuration
         self.throw_away = throw_away
+        self.noting = noting
         self._owner: int | None = None
 
     def __enter__(self) -> Rehearsal:
@@ -159,7 +161,14 @@ class Rehearsal:
             layer = layer or self.layers[-1]
             stack, config = f"{self.environment}-{layer}", self._config_of(layer)
         engine = Engine(
-            pulumi, self.project, stack, self.directory / "engine", self.endpoint, config, not self.throw_away
+            pulumi,
+            self.project,
+            stack,
+            self.directory / "engine",
+            self.endpoint,
+            config,
+            checkpoints=not self.throw_away,
+            noting=self.noting,
         )
         engine.ensure_stack()
         return engine

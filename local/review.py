@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from trainyard.local import gate, prerequisites, scratch
+from trainyard.local.aws.noted import noted_in
 from trainyard.local.changes import Change, changes_in
 from trainyard.local.engine import EngineError, Event
 from trainyard.local.gate import PlannedResource, planned_resources
@@ -71,6 +72,11 @@ class Comparison:
     changes: tuple[Change, ...]
     error: str = ""
     """Why the later one cannot be applied on top of the earlier. `head` is then what it is in an account of its own."""
+
+    @property
+    def noted(self) -> tuple[str, ...]:
+        """What of the later side is not emulated: it is judged as it is written, and was not tried."""
+        return noted_in((one.type, one.name, one.inputs) for one in self.head.resources)
 
 
 def compare(
@@ -183,6 +189,7 @@ def _rehearsal(environment: str, place: Path, source: Source, given: Mapping[str
         layers=source.settings.stack_layers,
         throw_away=True,
         judged=False,
+        noting=True,
     )
 
 

@@ -42,6 +42,7 @@ def _rendered(templates: Templates, review: Review, *, cost_in_full: bool) -> st
         cost=cost_words,
         controls=words.controls,
         finding_line=words.finding_line,
+        noted_line=words.noted_line,
         property_line=words.property_line,
         residency_lines=words.residency_lines,
         resource_line=words.resource_line,

@@ -82,6 +82,8 @@ class Environment:
     resources_before: int = 0
     resources_after: int = 0
     apply_error: str = ""
+    noted: tuple[str, ...] = ()
+    """What is not emulated: judged as it is written, and not tried."""
     residency: Residency | None = None
     picture: str = ""
     """SVG of the later side, with what changes marked on it."""
@@ -156,6 +158,7 @@ def environment_of(comparison: Comparison) -> Environment:
         _count(comparison.base),
         _count(comparison.head),
         comparison.error,
+        comparison.noted,
         residency.compared(comparison.base.export, comparison.head.export),
         picture.draw(comparison.base.export, comparison.head.export, comparison.changes)
         if comparison.head.export

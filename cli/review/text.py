@@ -34,6 +34,8 @@ def _show(environment: Environment, console: Console) -> None:
     console.print(f"\n[bold]{environment.name}[/]{region}: {escape(words.verdict(environment))}")
     for said in filter(None, (environment.failure, environment.apply_error)):
         console.print(escape(said), style="red")
+    if noted := words.noted_line(environment):
+        console.print(f"  {escape(noted)}", style="yellow")
     if lost := environment.lost:
         console.print("  [bold]What is lost[/]")
         for one in lost:

@@ -91,6 +91,13 @@ def conclusion(review: Review) -> str:
     }[review.exit_status]
 
 
+def noted_line(environment: Environment) -> str:
+    """What was judged and not tried; empty where all of it was."""
+    if not environment.noted:
+        return ""
+    return f"Judged as it is written, but not tried, for it is not emulated: {'; '.join(environment.noted)}"
+
+
 def residency_lines(residency: Residency) -> list[str]:
     """What the change does to where data lies and can get."""
     moved = [

@@ -12,6 +12,7 @@ from trainyard.local.aws import cloudformation
 from trainyard.local.aws.compare import DEFAULTS_KEY
 from trainyard.local.aws.fields import Json
 from trainyard.local.aws.naming import Autonaming, NameTooLongError, auto_name
+from trainyard.local.aws.noted import is_noted
 from trainyard.local.aws.row import Problem, Row
 from trainyard.local.aws.sdk import SdkType, sdk_type
 from trainyard.local.aws.tags import merged_tags
@@ -91,15 +92,12 @@ def _fill_in(row: Row, inputs: dict[str, Any], request: CheckRequest) -> tuple[l
 
 def _not_emulated(row: Row, names: list[str]) -> Iterator[Problem]:
     for name in names:
+        if is_noted(row, name):
+            continue
         if name in row.not_emulated:
             yield name, f"is not emulated: {row.not_emulated[name]}"
-        elif not _is_known(row, name):
+        elif not row.knows(name):
             yield name, f"is not in the row of {row.token}: add it in trainyard/local/aws/rows/"
-
-
-def _is_known(row: Row, name: str) -> bool:
-    names = (row.name.property, row.name.prefix_property) if row.name else ()
-    return name in row.fields or name in row.local or name in ("region", "tags", "tagsAll", *names)
 
 
 def _type_problems(sdk: SdkType, inputs: Mapping[str, Any]) -> Iterator[Problem]:

@@ -15,8 +15,8 @@ from trainyard.local.aws.diff import Difference, diff
 from trainyard.local.aws.engine import Engine
 from trainyard.local.aws.errors import ProviderError
 from trainyard.local.aws.naming import Autonaming
+from trainyard.local.aws.noted import row_or_note
 from trainyard.local.aws.row import Problem, Row
-from trainyard.local.aws.rows import row_for
 from trainyard.local.aws.values import UNKNOWN, has_unknown
 
 _WITHOUT_EFFECT = frozenset(
@@ -126,17 +126,17 @@ class Provider:
         request = CheckRequest(
             name, inputs, old_inputs, seed, autonaming, self.configuration.region, self.configuration.default_tags
         )
-        return check(row_for(token), request)
+        return check(row_or_note(token), request)
 
     def diff(
         self, token: str, old_inputs: Mapping[str, Any], old_outputs: Mapping[str, Any], inputs: Mapping[str, Any]
     ) -> Difference:
         """See `diff.diff`."""
-        return diff(row_for(token), old_inputs, old_outputs, inputs)
+        return diff(row_or_note(token), old_inputs, old_outputs, inputs)
 
     def create(self, token: str, inputs: Mapping[str, Any], *, preview: bool) -> tuple[str, dict[str, Any]]:
         """Make a resource; in a preview the ID is empty, which the engine takes for unknown."""
-        row = row_for(token)
+        row = row_or_note(token)
         if preview:
             return "", self._engine.preview_create(row, inputs)
         return self._engine.create(row, _known(row, inputs))
@@ -152,7 +152,7 @@ class Provider:
         preview: bool,
     ) -> dict[str, Any]:
         """Change a resource; its new outputs."""
-        row = row_for(token)
+        row = row_or_note(token)
         if preview:
             return self._engine.preview_update(row, inputs, old_inputs, old_outputs)
         return self._engine.update(row, resource_id, _known(row, inputs), old_inputs, old_outputs)
@@ -161,13 +161,13 @@ class Provider:
         self, token: str, resource_id: str, old_outputs: Mapping[str, Any], old_inputs: Mapping[str, Any]
     ) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
         """ID, inputs and outputs as the account has them; `None` where the resource is gone."""
-        return self._engine.read(row_for(token), resource_id, old_outputs, old_inputs)
+        return self._engine.read(row_or_note(token), resource_id, old_outputs, old_inputs)
 
     def delete(
         self, token: str, resource_id: str, old_inputs: Mapping[str, Any], old_outputs: Mapping[str, Any]
     ) -> None:
         """Delete a resource."""
-        self._engine.delete(row_for(token), resource_id, old_inputs, old_outputs)
+        self._engine.delete(row_or_note(token), resource_id, old_inputs, old_outputs)
 
     def invoke(self, token: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """A data source."""

@@ -153,6 +153,11 @@ class Row:
                 found[leaf.name] = leaf
         return found
 
+    def knows(self, name: str) -> bool:
+        """Whether the row does something with an input of this name, unless it is `not_emulated`."""
+        names = (self.name.property, self.name.prefix_property) if self.name else ()
+        return name in self.fields or name in self.local or name in ("region", "tags", "tagsAll", *names)
+
     @cached_property
     def told(self) -> frozenset[str]:
         """The properties that reading the resource can tell."""
