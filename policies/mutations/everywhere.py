@@ -1,4 +1,4 @@
-"""Mutations of what any resource may have: a region, an ARN or address with a region or an account, a range of networks."""
+"""Mutations of what any resource may have: a region, an address with a region or an account, a range of networks."""
 
 from __future__ import annotations
 

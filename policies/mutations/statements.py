@@ -1,4 +1,4 @@
-"""Mutations of policy documents: of identities, of resources, of trust, of keys and of endpoints, statement by statement."""
+"""Mutations of policy documents: of identities, resources, trust, keys and endpoints, statement by statement."""
 
 from __future__ import annotations
 
