@@ -9,12 +9,12 @@ pulumi.export("checkpoints", store.checkpoints.bucket_name)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pulumi
 import pulumi_aws as aws
 
-from trainyard.modules.private_bucket import Lifecycle, PrivateBucket, PrivateBucketArgs
+from trainyard.modules.private_bucket import Lifecycle, ObjectLock, PrivateBucket, PrivateBucketArgs
 
 DATASETS = Lifecycle(noncurrent_days=90)
 # The trainer deletes the checkpoints that it has replaced; each is as large as model and optimiser together.
@@ -29,12 +29,15 @@ class ObjectStoreArgs:
     Attributes:
         data_key_arn: KMS key of every object but the access logs, which S3 delivers only under its own key.
         log_retention_days: how long access logs are kept.
+        object_lock: of data sets and artifacts. Checkpoints get a lock without days: each is replaced within the hour,
+            and would have to be paid for until its days are over. Access logs get none.
         protected: refuse to delete the buckets or anything in them, and keep them when they leave the program.
         tags: added to the provider's default tags.
     """
 
     data_key_arn: pulumi.Input[str]
     log_retention_days: int = 365
+    object_lock: ObjectLock | None = None
     protected: bool = True
     tags: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
 
@@ -51,18 +54,23 @@ class ObjectStore(pulumi.ComponentResource):
         super().__init__("trainyard:object_store:ObjectStore", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
 
-        def data_bucket(purpose: str, lifecycle: Lifecycle) -> PrivateBucket:
+        def data_bucket(purpose: str, lifecycle: Lifecycle, lock: ObjectLock | None) -> PrivateBucket:
             return PrivateBucket(
                 f"{name}-{purpose}",
                 PrivateBucketArgs(
-                    lifecycle=lifecycle, key_arn=args.data_key_arn, protected=args.protected, tags=args.tags
+                    lifecycle=lifecycle,
+                    key_arn=args.data_key_arn,
+                    object_lock=lock,
+                    protected=args.protected,
+                    tags=args.tags,
                 ),
                 child,
             )
 
-        self.datasets = data_bucket("datasets", DATASETS)
-        self.checkpoints = data_bucket("checkpoints", CHECKPOINTS)
-        self.artifacts = data_bucket("artifacts", ARTIFACTS)
+        on_request = replace(args.object_lock, days=None) if args.object_lock else None
+        self.datasets = data_bucket("datasets", DATASETS, args.object_lock)
+        self.checkpoints = data_bucket("checkpoints", CHECKPOINTS, on_request)
+        self.artifacts = data_bucket("artifacts", ARTIFACTS, args.object_lock)
         logged = {"datasets": self.datasets, "checkpoints": self.checkpoints, "artifacts": self.artifacts}
         self.logs = PrivateBucket(
             f"{name}-logs",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
 
 import pulumi
 import pulumi_aws as aws
@@ -19,6 +20,12 @@ from trainyard.modules.account import Account
 from trainyard.modules.policy_document import Statement, deny_plain_transport, policy_document
 
 OLDEST_TLS = "1.2"
+
+LockMode: TypeAlias = Literal["governance", "compliance"]
+"""Who passes a lock before its time: whoever has `s3:BypassGovernanceRetention`, or nobody at all, AWS included."""
+
+LONGEST_LOCK_DAYS = 36_500
+"""Source: S3 user guide, "Managing Object Lock": at most 100 years."""
 
 _ALGORITHM = "s3:x-amz-server-side-encryption"
 _KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
@@ -75,6 +82,25 @@ class Lifecycle:
 
 
 @dataclass(frozen=True)
+class ObjectLock:
+    """Versions can be kept from being deleted or overwritten (S3 Object Lock).
+
+    Attributes:
+        mode: what `days` means to an administrator. COMPLIANCE CANNOT BE UNDONE, by AWS neither.
+        days: every new version is kept so long. None: only versions of which whoever writes them asks it.
+    """
+
+    mode: LockMode = "governance"
+    days: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(LockMode):
+            raise ValueError(f"mode is {self.mode!r}; it may be {' or '.join(get_args(LockMode))}")
+        if self.days is not None and not 1 <= self.days <= LONGEST_LOCK_DAYS:
+            raise ValueError(f"days is {self.days}; it may be 1 to {LONGEST_LOCK_DAYS}, or None")
+
+
+@dataclass(frozen=True)
 class PrivateBucketArgs:
     """How a bucket is encrypted, kept and guarded.
 
@@ -82,6 +108,7 @@ class PrivateBucketArgs:
         lifecycle: when what is no longer current goes.
         key_arn: KMS key for every object. None: SSE-S3, the only encryption that access-log targets take.
         access_logs_of: ARNs of the buckets whose access logs S3 may deliver here.
+        object_lock: let versions be locked. Not for a target of access logs with `days`: S3 refuses to deliver there.
         protected: refuse to delete the bucket or anything in it, and keep it when it leaves the program.
         tags: added to the provider's default tags.
     """
@@ -89,8 +116,13 @@ class PrivateBucketArgs:
     lifecycle: Lifecycle
     key_arn: pulumi.Input[str] | None = None
     access_logs_of: Sequence[pulumi.Input[str]] = ()
+    object_lock: ObjectLock | None = None
     protected: bool = True
     tags: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.access_logs_of and self.object_lock is not None and self.object_lock.days is not None:
+            raise ValueError("object_lock has days; S3 delivers no access logs to a bucket that locks all it is given")
 
 
 class PrivateBucket(pulumi.ComponentResource):
@@ -105,8 +137,16 @@ class PrivateBucket(pulumi.ComponentResource):
         bucket = aws.s3.Bucket(
             name,
             force_destroy=not args.protected,
+            # Said here as well, a bucket has it from its first moment, and the provider knows how to empty it.
+            object_lock_enabled=True if args.object_lock is not None else None,
             tags=args.tags,
-            opts=pulumi.ResourceOptions(parent=self, protect=args.protected, retain_on_delete=args.protected),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                protect=args.protected,
+                retain_on_delete=args.protected,
+                # The provider would make a standing bucket anew. It gets its lock by the configuration below.
+                ignore_changes=["objectLockEnabled"],
+            ),
         )
         access_block = aws.s3.BucketPublicAccessBlock(
             f"{name}-access-block",
@@ -140,6 +180,14 @@ class PrivateBucket(pulumi.ComponentResource):
             # Rules about versions mean nothing before there are versions.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[versioning]),
         )
+        if args.object_lock is not None:
+            aws.s3.BucketObjectLockConfiguration(
+                f"{name}-object-lock",
+                bucket=bucket.id,
+                rule=_default_retention(args.object_lock),
+                # S3 locks versions, and takes the lock of a standing bucket only once it has them.
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[versioning]),
+            )
         aws.s3.BucketPolicy(
             f"{name}-policy",
             bucket=bucket.id,
@@ -209,6 +257,16 @@ def bucket_statements(
             }
         )
     return statements
+
+
+def _default_retention(lock: ObjectLock) -> aws.s3.BucketObjectLockConfigurationRuleArgs | None:
+    if lock.days is None:
+        return None
+    return aws.s3.BucketObjectLockConfigurationRuleArgs(
+        default_retention=aws.s3.BucketObjectLockConfigurationRuleDefaultRetentionArgs(
+            mode=lock.mode.upper(), days=lock.days
+        )
+    )
 
 
 def _encryption(key_arn: pulumi.Input[str] | None) -> aws.s3.BucketServerSideEncryptionConfigurationRuleArgs:

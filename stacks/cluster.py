@@ -8,7 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from trainyard.modules.addons import CONTROLLER_ADDONS, NODE_ADDONS, Addons, AddonsArgs
-from trainyard.modules.backup import Backup, BackupArgs
+from trainyard.modules.backup import LEAST_CHANGEABLE_DAYS, Backup, BackupArgs, VaultLock
 from trainyard.modules.break_glass import BreakGlassRole, BreakGlassRoleArgs
 from trainyard.modules.budget import Budget, BudgetArgs, IdleGpuAlarm
 from trainyard.modules.cluster import AccessGrant, Cluster, ClusterArgs, sso_role_arn
@@ -150,6 +150,7 @@ def cluster(settings: Settings, data: DataLayer, aws_provider: aws.Provider) -> 
                 resource_arns=[data.artifacts_bucket_arn, *alone],
                 schedule=settings.backups.schedule,
                 retention_days=settings.backups.retention_days,
+                lock=_vault_lock(settings),
                 protected=settings.protect_data,
             ),
             in_aws,
@@ -226,6 +227,13 @@ def _capacity(group: GpuGroupSettings) -> Capacity:
             return CapacityBlock(group.reservation_id, group.starts_at, group.ends_at, group.maximum_nodes)
         case _:
             return OnDemand()
+
+
+def _vault_lock(settings: Settings) -> VaultLock | None:
+    if settings.lock is None:
+        return None
+    for_good = settings.lock.mode == "compliance"
+    return VaultLock(settings.lock.days, changeable_for_days=LEAST_CHANGEABLE_DAYS if for_good else None)
 
 
 def _lustre(

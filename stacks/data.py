@@ -15,6 +15,7 @@ from trainyard.modules.interruption_queue import InterruptionQueue, Interruption
 from trainyard.modules.keys import Keys, KeysArgs
 from trainyard.modules.network import Network, NetworkArgs
 from trainyard.modules.object_store import ObjectStore, ObjectStoreArgs
+from trainyard.modules.private_bucket import ObjectLock
 from trainyard.modules.third_party_images import images_for
 from trainyard.modules.training_role import PodIdentityTrust, TrainingRole, TrainingRoleArgs
 from trainyard.stacks.settings import Settings
@@ -70,6 +71,7 @@ def data(settings: Settings, aws_provider: aws.Provider) -> DataLayer:
         ObjectStoreArgs(
             data_key_arn=keys.data.arn,
             log_retention_days=settings.log_retention_days,
+            object_lock=ObjectLock(settings.lock.mode, settings.lock.days) if settings.lock else None,
             protected=settings.protect_data,
         ),
         in_aws,

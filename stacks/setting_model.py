@@ -24,6 +24,7 @@ from trainyard.stacks.setting_parts import (
     KubernetesSettings,
     LustreSettings,
     NetworkSettings,
+    RetentionLockSettings,
     ScratchSettings,
     TeamSettings,
 )
@@ -34,6 +35,8 @@ LAYERS = ("data", "cluster", "workloads")
 """Each stands on those before it."""
 
 DataClass = Literal["public", "internal", "personal", "health", "financial", "government"]
+LOCKED_CLASSES = frozenset({"health", "financial", "government"})
+"""Classes of data whose law or supervisor asks for records as they were: locked where nothing else is said."""
 
 # What CloudWatch Logs offers (PutRetentionPolicy), from a month on.
 LogRetentionDays = Literal[30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653]
@@ -74,6 +77,14 @@ class Settings(BaseModel):
     )
     log_retention_days: Annotated[LogRetentionDays, BeforeValidator(from_json)] = Field(
         default=365, description="Days that flow logs and access logs are kept"
+    )
+    retention_lock: Annotated[RetentionLockSettings | None, BeforeValidator(from_json)] = Field(
+        default=None,
+        description=(
+            "Keep what is written from being deleted; left out, health, financial and government data are kept by the "
+            "lock's defaults and other data not"
+        ),
+        examples=[{"mode": "governance", "days": 30}],
     )
 
     account_id: str | None = Field(
@@ -150,6 +161,13 @@ class Settings(BaseModel):
             "data-class": self.data_class,
             "managed-by": "pulumi",
         }
+
+    @property
+    def lock(self) -> RetentionLockSettings | None:
+        """The retention lock that holds: the one asked for, or what the data class asks for."""
+        if self.retention_lock is None and self.data_class in LOCKED_CLASSES:
+            return RetentionLockSettings()
+        return self.retention_lock
 
     @property
     def stack_layers(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from trainyard.modules.private_bucket import LONGEST_LOCK_DAYS, LockMode
 from trainyard.stacks.setting_errors import shortly
 from trainyard.stacks.setting_schedule import EXAMPLE
 from trainyard.stacks.setting_values import (
@@ -285,6 +286,19 @@ class BudgetSettings(Part):
     )
     idle_hours: int = Field(
         default=2, strict=True, ge=1, le=24, description="Hours without work until a node is told of"
+    )
+
+
+class RetentionLockSettings(Part):
+    """What is written can't be deleted for some days: S3 Object Lock on data sets and artifacts, AWS Backup's vault
+    lock. Checkpoints can be locked one by one, and are not by default."""
+
+    mode: LockMode = Field(
+        default="governance",
+        description="governance: administrators can lift it; compliance: NOBODY can, AWS included, before the days end",
+    )
+    days: int = Field(
+        default=30, strict=True, ge=1, le=LONGEST_LOCK_DAYS, description="Days in which nothing that was written goes"
     )
 
 

@@ -100,6 +100,27 @@ def _a_linked_file_system_has_no_backups(settings: Settings) -> Iterator[Problem
         )
 
 
+def _backups_live_as_long_as_the_lock(settings: Settings) -> Iterator[Problem]:
+    lock, backups = settings.lock, settings.backups
+    if lock is None or backups is None or backups.retention_days >= lock.days:
+        return
+    why = "retention_lock.days" if settings.retention_lock else f"what {settings.data_class} data ask for"
+    yield (
+        "backups.retention_days",
+        f"{backups.retention_days} won't do. The vault's lock takes no backup that lives less than {lock.days} days, "
+        f"{why}; it may be {lock.days} or more.",
+    )
+
+
+def _nothing_unprotected_is_locked_for_good(settings: Settings) -> Iterator[Problem]:
+    if settings.lock is not None and settings.lock.mode == "compliance" and not settings.protect_data:
+        yield (
+            "retention_lock.mode",
+            "compliance won't do where protect_data is false. Nobody could take the environment down before the days "
+            "are over; it may be governance, or set protect_data to true.",
+        )
+
+
 def somebody_uses_efa(settings: Settings) -> Iterator[Problem]:
     """A file system over EFA costs more and can't be changed; without a group that has EFA it is of no use."""
     if settings.lustre is None or not settings.lustre.efa or REGIONS[settings.region].lustre != "full":
@@ -114,4 +135,6 @@ STORAGE_CHECKS: tuple[Callable[[Settings], Iterator[Problem]], ...] = (
     _the_region_has_efa,
     _its_size_is_made,
     _a_linked_file_system_has_no_backups,
+    _backups_live_as_long_as_the_lock,
+    _nothing_unprotected_is_locked_for_good,
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from iam_evaluation import Request, allows, decide
 from mocked_pulumi import ACCOUNT, REGION, Deployment, Registered, run
 
 from trainyard.modules.object_store import ObjectStore, ObjectStoreArgs
-from trainyard.modules.private_bucket import Lifecycle, PrivateBucket, PrivateBucketArgs
+from trainyard.modules.private_bucket import Lifecycle, ObjectLock, PrivateBucket, PrivateBucketArgs
 
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/data"
 DATA = ("datasets", "checkpoints", "artifacts")
@@ -179,6 +181,46 @@ def test_protected_buckets_are_neither_deleted_nor_emptied(protected: bool) -> N
     for bucket in buckets:
         assert bucket.protect is bucket.retain_on_delete is protected
         assert bucket.inputs["forceDestroy"] is not protected
+
+
+LOCK = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
+
+
+def test_a_locked_store_keeps_data_sets_and_artifacts_and_lets_go_of_checkpoints() -> None:
+    """A checkpoint is replaced within the hour: locked by default, each would be paid for until its days are over."""
+    store = run(lambda: ObjectStore("yard", ObjectStoreArgs(KEY, object_lock=ObjectLock("compliance", 90))))
+    always = {"defaultRetention": {"mode": "COMPLIANCE", "days": 90}}
+    rules = {purpose: _setting(store, LOCK, purpose).inputs.get("rule") for purpose in DATA}
+    assert rules == {"datasets": always, "checkpoints": None, "artifacts": always}
+    assert len(store.of_type(LOCK)) == len(DATA), "S3 delivers no access logs to what is locked by default"
+    assert [_bucket(store, one).inputs.get("objectLockEnabled") for one in ALL] == [True, True, True, None]
+
+
+def test_a_lock_waits_for_the_versions_it_locks() -> None:
+    store = run(lambda: ObjectStore("yard", ObjectStoreArgs(KEY, object_lock=ObjectLock(days=1))))
+    for purpose in DATA:
+        versioning = _setting(store, "aws:s3/bucketVersioning:BucketVersioning", purpose)
+        assert versioning.urn in _setting(store, LOCK, purpose).dependencies
+
+
+def test_nothing_is_locked_unasked(store: Deployment) -> None:
+    assert store.of_type(LOCK) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ObjectLock("worm"), "mode is 'worm'; it may be governance or compliance"),
+        (lambda: ObjectLock(days=0), "days is 0; it may be 1 to 36500"),
+        (
+            lambda: PrivateBucketArgs(Lifecycle(1), access_logs_of=["arn:aws:s3:::a"], object_lock=ObjectLock(days=1)),
+            "delivers no access logs",
+        ),
+    ],
+)
+def test_a_lock_that_cannot_be_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_a_bucket_alone_is_guarded_without_a_key() -> None:

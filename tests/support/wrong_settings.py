@@ -167,6 +167,11 @@ STORAGE: list[Wrong] = [
     ("file system elsewhere", lustre(zone="us-east-1f"), "lustre.zone", "us-east-1a"),
     ("backups in a year that is over", {"backups": {"schedule": "cron(0 3 * * ? 2020-2025)"}}, "backups.schedule",
         "Its last year, 2025, is over"),
+    ("backups that the lock refuses", {"data_class": "health", "jurisdiction": "US", "backups": {"retention_days": 7}},
+        "backups.retention_days", "it may be 30 or more"),
+    ("a lock for good on what shall go", {"retention_lock": {"mode": "compliance"}, "protect_data": False},
+        "retention_lock.mode", "it may be governance"),
+    ("a lock of no kind", {"retention_lock": {"mode": "worm"}}, "retention_lock.mode", "governance or compliance"),
     *((f"backups: {schedule}", {"backups": {"schedule": schedule}}, "backups.schedule", says) for schedule, says in (
         ("daily", "such as cron(0 3 * * ? *)"),
         ("rate(1 day)", "takes no rate"),

@@ -1,4 +1,4 @@
-"""S3 in moto: a bucket's events going to EventBridge, which it does not tell, and who may deliver access logs."""
+"""S3 in moto: events going to EventBridge, who may deliver access logs, and locks on buckets that hold objects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
-from moto.s3.models import FakeBucket
+from moto.s3.models import FakeBucket, S3Backend
 from moto.s3.responses import S3Response
 
 from trainyard.local.aws.moto_adapter.expectations import require_mentions, require_parameters, wrap
@@ -26,12 +26,17 @@ def require_expected() -> None:
     require_mentions(ActionResult.__init__, "result")
     require_parameters(FakeBucket._log_permissions_enabled_policy, "target_bucket", "target_prefix")
     require_mentions(FakeBucket.set_logging, "self._log_permissions_enabled_policy(")
+    require_parameters(S3Backend.put_object_lock_configuration, "bucket_name", "lock_enabled", "mode", "days", "years")
+    require_mentions(S3Backend.put_object_lock_configuration, "raise InvalidBucketState", "raise BucketNeedsToBeNew")
+    require_parameters(S3Backend.get_object_lock_configuration, "bucket_name")
 
 
 def install() -> None:
     """Mend the telling of notifications and the check of access log targets."""
     wrap(S3Response, "get_bucket_notification", _telling_event_bridge)
     wrap(FakeBucket, "_log_permissions_enabled_policy", lambda _: _logs_may_be_delivered)
+    wrap(S3Backend, "put_object_lock_configuration", _locking_what_holds_objects)
+    wrap(S3Backend, "get_object_lock_configuration", _telling_one_unit)
 
 
 def _logs_may_be_delivered(source: Any, target_bucket: Any, target_prefix: str | None) -> bool:
@@ -71,3 +76,36 @@ def _telling_event_bridge(moto_get: Callable[..., Any]) -> Callable[..., Any]:
         return moto_get(response)
 
     return get_bucket_notification
+
+
+def _locking_what_holds_objects(moto_put: Callable[..., None]) -> Callable[..., None]:
+    """moto's S3 is that of before 2023-11, which refused a bucket with objects in it."""
+
+    def put_object_lock_configuration(
+        backend: Any,
+        bucket_name: str,
+        lock_enabled: bool,
+        mode: str | None = None,
+        days: int | None = None,
+        years: int | None = None,
+    ) -> None:
+        bucket = backend.get_bucket(bucket_name)
+        kept, bucket.keys = bucket.keys, type(bucket.keys)()
+        try:
+            moto_put(backend, bucket_name, lock_enabled, mode, days, years)
+        finally:
+            bucket.keys = kept
+
+    return put_object_lock_configuration
+
+
+def _telling_one_unit(moto_get: Callable[..., Any]) -> Callable[..., Any]:
+    """A retention is told in days or in years, as it was asked for; moto adds 0 of the other."""
+
+    def get_object_lock_configuration(
+        backend: Any, bucket_name: str
+    ) -> tuple[bool, str | None, int | None, int | None]:
+        enabled, mode, days, years = moto_get(backend, bucket_name)
+        return enabled, mode, days or None, years or None
+
+    return get_object_lock_configuration

@@ -45,13 +45,15 @@ def _empty(context: Context) -> None:
     """Delete every object and version of a bucket that the program allows to be emptied."""
     if not context.wanted.get("forceDestroy"):
         return
+    # As AWS's provider does: what GOVERNANCE locks goes, what COMPLIANCE locks stays, and the bucket with it.
+    bypass = {"BypassGovernanceRetention": True} if context.wanted.get("objectLockEnabled") else {}
     while True:
         answer = context.call("list_object_versions", Bucket=context.id)
         found = [*answer.get("Versions", ()), *answer.get("DeleteMarkers", ())]
         if not found:
             break
         keys = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
-        answer = context.call("delete_objects", Bucket=context.id, Delete={"Objects": keys, "Quiet": True})
+        answer = context.call("delete_objects", Bucket=context.id, Delete={"Objects": keys, "Quiet": True}, **bypass)
         for failure in answer.get("Errors", ()):
             raise AwsError("s3:DeleteObjects", failure["Code"], f"{failure['Key']}: {failure['Message']}")
     for upload in context.call("list_multipart_uploads", Bucket=context.id).get("Uploads", ()):
@@ -239,6 +241,12 @@ _PUBLIC_ACCESS = {
     )
 }
 _OWNERSHIP = {"OwnershipControls": {"Rules": Object("rule", pascal("objectOwnership"), single=True)}}
+_OBJECT_LOCK = {
+    "ObjectLockConfiguration": {
+        "ObjectLockEnabled": "objectLockEnabled",
+        "Rule": Object("rule", {"DefaultRetention": Object("defaultRetention", pascal("mode", "days", "years"))}),
+    }
+}
 _SIZES = pascal("objectSizeGreaterThan", "objectSizeLessThan")
 _LIFECYCLE_FILTER = {
     "Prefix": "prefix",
@@ -287,6 +295,18 @@ ROWS = (
         path="[@][?Status].{VersioningConfiguration: {Status: Status, MFADelete: MFADelete}} | [0]",
         computed=("versioningConfiguration.mfaDelete",),
         not_emulated={**_OWNER, "mfa": "MFA delete is not emulated"},
+    ),
+    _setting(
+        "BucketObjectLockConfiguration",
+        "put_object_lock_configuration",
+        "get_object_lock_configuration",
+        _OBJECT_LOCK,
+        _OBJECT_LOCK,
+        "ObjectLockConfigurationNotFoundError",
+        # The lock itself can't be taken away again, only what it does by default.
+        Call("put_object_lock_configuration", {"ObjectLockConfiguration": {"ObjectLockEnabled": Const("Enabled")}}),
+        defaults={"objectLockEnabled": "Enabled"},
+        not_emulated={**_OWNER, "token": "S3 asks for none since 2023-11"},
     ),
     _setting(
         "BucketServerSideEncryptionConfiguration",

@@ -65,6 +65,17 @@ STEPS: dict[str, tuple[str, Recipe, Recipe | None]] = {
         lambda _: {"forceDestroy": True},
     ),
     "locked": ("aws:s3/bucket:Bucket", lambda _: {"bucketPrefix": "locked-", "objectLockEnabled": True}, None),
+    "object-lock": (
+        "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration",
+        lambda r: {
+            "bucket": r["locked"].id,
+            "rule": {"defaultRetention": {"mode": "GOVERNANCE", "days": 30}},
+        },
+        lambda r: {
+            "bucket": r["locked"].id,
+            "rule": {"defaultRetention": {"mode": "COMPLIANCE", "years": 1}},
+        },
+    ),
     "logs": (
         "aws:s3/bucket:Bucket",
         lambda _: {"forceDestroy": True},

@@ -265,6 +265,21 @@ class TestOtherServices:
         with pytest.raises(ClientError, match="ResourceNotFoundException"):
             logs.disassociate_kms_key(logGroupName="none")
 
+    def test_a_bucket_that_holds_objects_can_be_locked(self, aws):
+        s3, rule = aws("s3"), {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 30}}
+        s3.create_bucket(Bucket="records")
+        lock = {"Bucket": "records", "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": rule}}
+        with pytest.raises(ClientError, match="InvalidBucketState"):
+            s3.put_object_lock_configuration(**lock)
+        s3.put_bucket_versioning(Bucket="records", VersioningConfiguration={"Status": "Enabled"})
+        s3.put_object(Bucket="records", Key="before", Body=b"")
+        s3.put_object_lock_configuration(**lock)
+        assert s3.get_object_lock_configuration(Bucket="records")["ObjectLockConfiguration"]["Rule"] == rule
+        version = s3.put_object(Bucket="records", Key="after", Body=b"")["VersionId"]
+        with pytest.raises(ClientError, match="AccessDenied"):
+            s3.delete_object(Bucket="records", Key="after", VersionId=version)
+        assert s3.head_object(Bucket="records", Key="before")["ResponseMetadata"]["HTTPStatusCode"] == 200
+
     def test_a_bucket_s_events_to_eventbridge_are_told(self, aws):
         s3 = aws("s3")
         s3.create_bucket(Bucket="noted")
