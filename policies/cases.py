@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.graph import STACK_REFERENCE, Graph, Resource
 from trainyard.policies.rule import Rule, Verdict
 from trainyard.policies.values import UNKNOWN
 
@@ -40,8 +40,8 @@ class Case:
     finds: tuple[str, ...]
 
     def graph(self) -> Graph:
-        """The stack as rules see it."""
-        return Graph(_revealed(resource) for resource in self.resources)
+        """The stack as rules see it: the engine tells them nothing of other stacks."""
+        return Graph(_revealed(resource) for resource in self.resources if resource.type != STACK_REFERENCE)
 
 
 class _Loader(yaml.SafeLoader):

@@ -14,6 +14,9 @@ from trainyard.policies.values import Value
 _IDENTITIES = ("id", "arn", "bucket", "url", "keyId")
 
 
+STACK_REFERENCE = "pulumi:pulumi:StackReference"
+_READ = "read:"
+
 _LAYERS = ("-data", "-cluster", "-workloads")
 """What the names of a split environment's stacks end in, after the environment's."""
 
@@ -55,6 +58,16 @@ class Resource:
     @property
     def environment(self) -> str:
         return environment_of(self.urn)
+
+
+def untold(urn: str) -> Resource:
+    """Something that the program reads and does not make: another stack's outputs, a bucket that is there already.
+
+    The engine never tells a policy of it, only that a property depends on it. It is of no type that a rule could take
+    for a part of this stack, since nothing in it was judged.
+    """
+    kind = urn.split("::")[2].rpartition("$")[2] if urn.count("::") > 2 else ""
+    return Resource(urn, kind if kind == STACK_REFERENCE else f"{_READ}{kind}", name_of(urn), {})
 
 
 @dataclass(frozen=True)
@@ -121,6 +134,11 @@ class Graph:
             groups[resource.type].append(resource)
         return groups
 
+    @property
+    def types(self) -> frozenset[str]:
+        """All that there are."""
+        return frozenset(self._by_type)
+
     def of(self, types: Iterable[str]) -> list[Resource]:
         return [resource for kind in sorted(types) for resource in self._by_type.get(kind, ())]
 
@@ -129,9 +147,9 @@ class Graph:
         return [resource for kind, group in self._by_type.items() if applies(kind) for resource in group]
 
     def origins(self, resource: Resource, name: str) -> list[Resource]:
-        """The resources of this stack that a property was computed from, where the engine says so."""
+        """What a property was computed from, where the engine says so. What the program only reads is `untold`."""
         urns = resource.property_dependencies.get(name, ())
-        return [self.by_urn[urn] for urn in urns if urn in self.by_urn]
+        return [self.by_urn.get(urn) or untold(urn) for urn in urns]
 
     def attached(self, target: Resource, types: Iterable[str], name: str) -> Attached:
         """Resources of `types` whose property `name` refers to `target`."""
@@ -177,7 +195,7 @@ class Graph:
             if identities:
                 return None if comes_from_target else False
         if comes_from_target:
-            rivals = [origin for origin in origins if origin.type == target.type]
+            rivals = [origin for origin in origins if origin.type.removeprefix(_READ) == target.type]
             return True if len(rivals) == 1 else None
         if resource.property_dependencies.get(name):
             return None if self._reaches(origins, target) else False

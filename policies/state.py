@@ -35,9 +35,10 @@ def evaluate_export(judging: InForce, export: Mapping[str, Any]) -> Iterator[Res
 
 
 def graph_of(export: Mapping[str, Any], side: Literal["inputs", "outputs"] = "outputs") -> Graph:
-    """The resources of an exported deployment; none where it is empty."""
+    """The resources of an exported deployment; none where it is empty. What the program only reads is not among them,
+    as the engine tells no policy of it either."""
     resources = (export.get("deployment") or {}).get("resources") or []
-    return _graph([raw for raw in resources if not raw.get("delete")], side)
+    return _graph([raw for raw in resources if not raw.get("delete") and not raw.get("external")], side)
 
 
 def _graph(raw_resources: list[Mapping[str, Any]], side: str) -> Graph:

@@ -16,7 +16,7 @@ from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 
 from trainyard.policies.cases import Secret
 from trainyard.policies.exemptions import written
-from trainyard.policies.graph import Resource
+from trainyard.policies.graph import STACK_REFERENCE, Resource
 from trainyard.policies.in_force import InForce
 from trainyard.policies.pack import analyzer
 from trainyard.policies.registry import RULES
@@ -60,9 +60,10 @@ class Harness:
         """Each resource alone, as while the program runs, and then all together, as at its end."""
         found: list[Diagnostic] = []
         skipped: dict[str, int] = {}
-        for resource in resources:
+        told = [resource for resource in resources if resource.type != STACK_REFERENCE]  # the engine keeps what is read
+        for resource in told:
             _collect(self.servicer.Analyze(analyze_request(resource), None), resource.urn, found, skipped)
-        request = proto.AnalyzeStackRequest(resources=[stack_resource(resource) for resource in resources])
+        request = proto.AnalyzeStackRequest(resources=[stack_resource(resource) for resource in told])
         _collect(self.servicer.AnalyzeStack(request, None), "", found, skipped)
         return Analysis(tuple(found), skipped)
 

@@ -137,6 +137,6 @@ def admins_few(cluster: Resource, graph: Graph) -> Iterator[Finding]:
     admins = [grant.name for grant in found.certain if _administers(grant)]
     doubtful = [grant.name for grant in found.possible if _administers(grant)]
     if len(admins) > _MOST_ADMINISTRATORS:
-        yield violation(f"{len(admins)} principals administer it: {', '.join(admins)}")
+        yield violation(f"{len(admins)} principals administer it: {', '.join(sorted(admins))}")
     elif len(admins) + len(doubtful) > _MOST_ADMINISTRATORS:
-        yield unverified(f"whether {', '.join(doubtful[:3])} is about this cluster is not known yet")
+        yield unverified(f"whether {', '.join(sorted(doubtful)[:3])} is about this cluster is not known yet")

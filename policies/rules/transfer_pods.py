@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 
-from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.graph import STACK_REFERENCE, Graph, Resource
 from trainyard.policies.pod_templates import Pod, each_pod, has_pods, is_placeholder, over_containers
 from trainyard.policies.residency.judging import rule_on, strictest_first, unverified_because
 from trainyard.policies.residency.jurisdictions import jurisdictions
@@ -74,7 +74,7 @@ def image_source(resource: Resource, graph: Graph) -> Iterator[Finding]:
 def _repositories(image: Value, resource: Resource, graph: Graph) -> list[Resource]:
     """The repositories of this stack that an unknown image may be of; none where it may come from another stack."""
     origins = graph.origins(resource, str(image.path[0]))
-    if any(one.type == "pulumi:pulumi:StackReference" for one in origins):
+    if any(one.type == STACK_REFERENCE for one in origins):
         return []
     return [one for one in origins if one.type == _REPOSITORY]
 

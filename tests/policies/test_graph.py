@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,6 +63,26 @@ def test_circles_of_dependencies_end() -> None:
     target = resource("target", bucket="data")
 
     assert Graph([one, two, target]).refers(one, "bucket", target) is False
+
+
+def test_what_is_only_read_is_an_origin_of_no_type_of_this_stack() -> None:
+    urns = (f"urn:pulumi:dev::p::mine:index:Own${PART}::read", "urn:pulumi:dev::p::pulumi:pulumi:StackReference::base")
+    one = replace(resource("one", PART, bucket=UNKNOWN), property_dependencies={"bucket": urns})
+
+    read, base = Graph([one]).origins(one, "bucket")
+
+    assert (read.name, read.type) == ("read", f"read:{PART}")
+    assert (base.name, base.type) == ("base", "pulumi:pulumi:StackReference")
+
+
+def test_reference_to_one_of_two_of_which_one_is_only_read_is_doubtful() -> None:
+    target = resource("target", bucket=UNKNOWN)
+    part = resource("one", PART, {"bucket": ["target"]}, bucket=UNKNOWN)
+    other = f"urn:pulumi:dev::p::{target.type}::read"
+    doubtful = replace(part, property_dependencies={"bucket": (target.urn, other)})
+
+    assert Graph([part, target]).refers(part, "bucket", target) is True
+    assert Graph([doubtful, target]).refers(doubtful, "bucket", target) is None
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,13 @@ def test_resources_on_their_way_out_are_not_judged() -> None:
     assert findings(gone) == set()
 
 
+def test_what_the_program_only_reads_is_not_judged() -> None:
+    """The engine tells no policy of it; who makes it answers for it."""
+    read = row("aws:kms/key:Key", "key", {"enableKeyRotation": False}, external=True)
+
+    assert findings(read) == set()
+
+
 def test_a_closed_secret_is_unknown_and_an_open_one_is_read() -> None:
     closed = row("aws:kms/key:Key", "closed", {"enableKeyRotation": {**SECRET, "ciphertext": "v1:x"}})
     opened = row("aws:kms/key:Key", "opened", {"enableKeyRotation": {**SECRET, "plaintext": "true"}})
