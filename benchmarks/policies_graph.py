@@ -1,8 +1,9 @@
 """The pack over one stack of thousands of resources, in a process of its own, so that its peak memory is its own.
 
-The resources are those of a real state, multiplied, in one of two layouts. `teams` is one platform with ever more teams,
-each with a namespace, a role, jobs and buckets of its own, and all with the platform's. `platforms` is ever more whole
-platforms in one stack. What is asked is what the engine asks: each resource alone, then all together, in its own messages.
+The resources are those of a real state, multiplied, in one of two layouts. `teams` is one platform with ever more
+teams, each with a namespace, a role, jobs and buckets of its own, and all with the platform's. `platforms` is ever more
+whole platforms in one stack. What is asked is what the engine asks: each resource alone, then all together, in its own
+messages.
 
     python -m benchmarks.policies_graph export.json 5000 --layout teams
 """
@@ -27,8 +28,8 @@ from pulumi.runtime import proto
 from trainyard.modules.job_manifest import JobRequest, render
 from trainyard.policies import testing
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.in_force import in_force
 from trainyard.policies.pack import analyzer
-from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Finding, Rule
 from trainyard.policies.state import graph_of
 
@@ -152,8 +153,10 @@ def measure(resources: list[Resource], timed: bool = False) -> dict[str, Any]:
     """Seconds of both kinds of rules, of all together on the wall and of this process alone; peak memory of the process
     with the engine's messages in it. `timed`: each rule's own seconds as well, which cost some themselves."""
     spent: defaultdict[str, float] = defaultdict(float)
-    rules = [replace(rule, check=_timed(rule, spent)) for rule in RULES] if timed else list(RULES)
-    asked = analyzer(rules)
+    judging = in_force()
+    if timed:
+        judging = replace(judging, rules=tuple(replace(rule, check=_timed(rule, spent)) for rule in judging.rules))
+    asked = analyzer(judging)
     alone = [testing.analyze_request(one) for one in resources]
     together = proto.AnalyzeStackRequest(resources=[testing.stack_resource(one) for one in resources])
     began, busy = time.perf_counter(), time.process_time()

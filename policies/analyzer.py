@@ -8,6 +8,7 @@ judge. Everything about a rule's result stands here: at which level it is told, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pulumi.runtime import proto
@@ -24,6 +25,24 @@ VERSION = "0.0.0"
 _LEVELS = {Level.MANDATORY: EnforcementLevel.MANDATORY, Level.ADVISORY: EnforcementLevel.ADVISORY}
 
 
+@dataclass(frozen=True)
+class _AskedRule:
+    """A rule as the pack is configured; `level` where that is not its own."""
+
+    rule: Rule
+    policy: Policy
+    level: EnforcementLevel | None
+    configuration: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What judges resources of some types, and what the engine is told of the other rules."""
+
+    rules: list[_AskedRule]
+    not_applicable: list[Any]
+
+
 class Analyzer(_PolicyAnalyzerServicer):
     """Serves `rules`, the last of which judges the register of exemptions; `described` is what the SDK tells the engine
     of each, in the same order."""
@@ -34,6 +53,7 @@ class Analyzer(_PolicyAnalyzerServicer):
         super().__init__(name, VERSION, described, EnforcementLevel.MANDATORY)
         self._name, self._levels, self._register = name, levels, register
         self._rules = list(zip(rules, described, strict=True))
+        self._asked: dict[tuple[Scope, frozenset[str]], _Asked] = {}
 
     def Analyze(self, request: Any, _context: Any) -> Any:  # noqa: N802
         """One resource, before it is made."""
@@ -44,43 +64,49 @@ class Analyzer(_PolicyAnalyzerServicer):
         """All resources, after the last was registered."""
         return self._judged(Scope.STACK, Graph(_resource(one) for one in request.resources))
 
+    def Configure(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        """What was found with the configuration before no longer holds."""
+        answer = super().Configure(request, _context)
+        self._asked.clear()
+        return answer
+
     def _judged(self, scope: Scope, graph: Graph) -> Any:
-        response = proto.AnalyzeResponse()
-        for rule, policy in self._rules:
-            if rule.scope is not scope:
-                continue
-            configured = self._get_enforcement_level(policy)
-            if configured == EnforcementLevel.DISABLED:
-                continue
-            subjects = graph.about(rule.applies)
-            if not subjects:
-                reason = f"there is nothing here that {rule.id} is about"
-                response.not_applicable.append(proto.PolicyNotApplicable(policy_name=rule.id, reason=reason))
-            configuration = self._get_policy_config(rule.id) or {}
-            # The engine sends a level for every policy. One that is the rule's own was not asked for.
-            asked_for = None if configured == _LEVELS[rule.level] else configured
-            for subject in subjects:
-                if self._levels.is_asked(rule, subject, graph):
-                    result = self._levels.answer(judge(rule, subject, graph), graph)
-                    self._tell(self._register.answer(result), policy, asked_for, configuration, response)
+        types = graph.types
+        if (asked := self._asked.get((scope, types))) is None:
+            asked = self._asked[scope, types] = self._asked_about(scope, types)
+        response = proto.AnalyzeResponse(not_applicable=asked.not_applicable)
+        for one in asked.rules:
+            for subject in graph.about(one.rule.applies):
+                if self._levels.is_asked(one.rule, subject, graph):
+                    result = self._levels.answer(judge(one.rule, subject, graph), graph)
+                    self._tell(self._register.answer(result), one, response)
         return response
 
-    def _tell(
-        self,
-        result: Result,
-        policy: Policy,
-        asked_for: EnforcementLevel | None,
-        configuration: Mapping[str, Any],
-        response: Any,
-    ) -> None:
+    def _asked_about(self, scope: Scope, types: frozenset[str]) -> _Asked:
+        """Found once for each type: most rules are not about it, and the engine is told of each of them."""
+        found = _Asked([], [])
+        for rule, policy in self._rules:
+            configured = self._get_enforcement_level(policy)
+            if rule.scope is not scope or configured == EnforcementLevel.DISABLED:
+                continue
+            if any(map(rule.applies, types)):
+                # The engine sends a level for every policy. One that is the rule's own was not asked for.
+                level = None if configured == _LEVELS[rule.level] else configured
+                found.rules.append(_AskedRule(rule, policy, level, self._get_policy_config(rule.id) or {}))
+            else:
+                reason = f"there is nothing here that {rule.id} is about"
+                found.not_applicable.append(proto.PolicyNotApplicable(policy_name=rule.id, reason=reason))
+        return found
+
+    def _tell(self, result: Result, asked: _AskedRule, response: Any) -> None:
         # A layer of a split environment refers to what other stacks hold. The gate judges over all of them together.
         beyond = result.rule.scope is Scope.STACK and is_layer(result.resource.urn)
-        advise = beyond or configuration.get("unverified") == "advisory"
-        stops = configuration.get("stops", True)
+        advise = beyond or asked.configuration.get("unverified") == "advisory"
+        stops = asked.configuration.get("stops", True)
         for finding in result.findings:
             unverified = finding.verdict is Verdict.UNVERIFIED
             advises = not stops or finding.exemption or (advise and unverified)
-            told_at = EnforcementLevel.ADVISORY if advises else asked_for or _LEVELS[finding.level]
+            told_at = EnforcementLevel.ADVISORY if advises else asked.level or _LEVELS[finding.level]
             response.diagnostics.append(
                 proto.AnalyzeDiagnostic(
                     policyName=result.rule.id,
@@ -90,7 +116,7 @@ class Analyzer(_PolicyAnalyzerServicer):
                     message=told(result, finding),
                     urn=result.resource.urn,
                     enforcementLevel=self._map_enforcement_level(told_at),
-                    severity=self._map_severity(policy.severity),
+                    severity=self._map_severity(asked.policy.severity),
                 )
             )
 
