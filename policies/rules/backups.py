@@ -31,7 +31,7 @@ _BACKUP = {"NIST 800-53": ("CP-9", "SI-12"), "ISO 27001": ("A.8.13", "A.5.33")}
     controls={
         "FSBP": ("Backup.1",),
         "Checkov": ("CKV_AWS_166",),
-        "NIST 800-53": ("SC-28", "CP-9"),
+        "NIST 800-53": ("SC-28", "CP-9(8)"),
         "ISO 27001": ("A.8.24", "A.8.13"),
     },
     why="Where none is named AWS takes its own, which no other account can be let use to restore.",
@@ -55,7 +55,7 @@ def vault_names_key(vault: Resource) -> Iterator[Finding]:
     controls={
         "FSBP": ("Backup.1",),
         "Checkov": ("CKV_AWS_166",),
-        "NIST 800-53": ("SC-28", "CP-9"),
+        "NIST 800-53": ("SC-28", "CP-9(8)"),
         "ISO 27001": ("A.8.24", "A.8.13"),
     },
     why="A vault holds a copy of all that matters. Who may use its key may restore it somewhere else.",
@@ -76,7 +76,7 @@ def vault_key(vault: Resource, graph: Graph) -> Iterator[Finding]:
     applies=_VAULTS,
     controls={
         "AWS Config": ("backup-recovery-point-manual-deletion-disabled",),
-        "NIST 800-53": ("CP-9(8)", "AU-9", "SI-12"),
+        "NIST 800-53": ("CP-9", "AU-9", "SI-12"),
         "ISO 27001": ("A.8.13", "A.5.33"),
     },
     why="Who extorts or covers up deletes the backups first, with the permissions of an administrator.",

@@ -30,8 +30,8 @@ MOST_GROUP_NODES = 450
 _AGENT = "eks-node-monitoring-agent"
 _GPU_TAINT = "nvidia.com/gpu"
 
-_AVAILABLE = {"NIST 800-53": ("CP-2", "SA-5"), "ISO 27001": ("A.8.6",)}
-_COST = {"NIST 800-53": ("SC-5", "AU-5"), "ISO 27001": ("A.8.6",)}
+_AVAILABLE = {"NIST 800-53": ("SC-6", "CP-2(2)"), "ISO 27001": ("A.8.6",)}
+_COST = {"NIST 800-53": ("SC-6",), "ISO 27001": ("A.8.6",)}
 
 
 @resource_rule(

@@ -16,7 +16,7 @@ _SUBSCRIBERS = ("subscriberEmailAddresses", "subscriberSnsTopicArns")
 _GPU_TAINTS = (GPU, "nvidia.com/gpu.present")
 _COST_KEYS = ("cost-centre", "cost-center", "costcentre", "costcenter")
 
-_COST = {"NIST 800-53": ("SC-5", "CM-8"), "ISO 27001": ("A.5.9", "A.8.6")}
+_COST = {"NIST 800-53": ("SC-6", "CM-8"), "ISO 27001": ("A.5.9", "A.8.6")}
 
 
 @stack_rule(

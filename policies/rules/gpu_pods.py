@@ -22,7 +22,7 @@ _GROUP_KEY = "trainyard.dev/group"
     controls={
         "EKS user guide": ("node-efa",),
         "Issue": ("skypilot #10055",),
-        "NIST 800-53": ("CP-2", "SA-5"),
+        "NIST 800-53": ("SC-6", "CP-2(2)"),
         "ISO 27001": ("A.8.6",),
     },
     why="Without them NCCL falls back to TCP without a word, and the job runs up to a hundred times slower.",

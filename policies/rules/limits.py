@@ -22,7 +22,7 @@ _RULES = {
     "inbound": frozenset({"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"}),
     "outbound": frozenset({"aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"}),
 }
-_AVAILABLE = {"NIST 800-53": ("CP-2", "SC-5"), "ISO 27001": ("A.8.6",)}
+_AVAILABLE = {"NIST 800-53": ("SC-6", "CP-2(2)"), "ISO 27001": ("A.8.6",)}
 
 
 @stack_rule(

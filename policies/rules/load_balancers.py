@@ -79,6 +79,7 @@ def _service_internal(service: Resource) -> Iterator[Finding]:
     applies=_LISTENERS,
     controls={
         "FSBP": ("ELB.1", "ELB.17"),
+        "CIS EKS": ("5.4.5",),
         "Checkov": ("CKV_AWS_2", "CKV_AWS_103", "CKV2_AWS_20"),
         "Trivy": ("AWS-0047", "AWS-0054"),
         **_TRANSPORT,

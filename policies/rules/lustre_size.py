@@ -32,7 +32,7 @@ read 2026-11."""
     applies=_FILE_SYSTEMS,
     controls={
         "FSx API reference": ("CreateFileSystem", "CreateFileSystemLustreConfiguration"),
-        "NIST 800-53": ("CP-2", "SA-5"),
+        "NIST 800-53": ("SC-6", "CP-2(2)"),
         "ISO 27001": ("A.8.6",),
     },
     why="FSx refuses other sizes; and whether a file system can be reached over EFA is settled when it is made.",

@@ -8,7 +8,7 @@ from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.pod_templates import NAMESPACES
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.rules.namespaces import inside, submitted_to
-from trainyard.policies.values import Value
+from trainyard.policies.values import UnverifiedError, Value
 
 _POLICIES = frozenset({"kubernetes:networking.k8s.io/v1:NetworkPolicy"})
 _SERVICES = frozenset({"kubernetes:core/v1:Service", "kubernetes:core/v1:ServicePatch"})
@@ -30,29 +30,70 @@ _NETWORK = {"NIST 800-53": ("SC-7", "AC-4"), "ISO 27001": ("A.8.20", "A.8.22")}
     title="A namespace lets nothing in that no policy names, and where people start pods nothing out",
     severity=Severity.HIGH,
     applies=NAMESPACES,
-    controls={"CIS EKS": ("4.3.2",), "Checkov": ("CKV2_K8S_6",), **_NETWORK},
-    why="Without a policy every pod of the cluster reaches every other one, and each sends data wherever it likes.",
+    controls={"CIS EKS": ("4.3.2", "5.4.4"), "Checkov": ("CKV2_K8S_6",), **_NETWORK},
+    why=(
+        "Without a policy every pod of the cluster reaches every other one, and each sends data wherever it likes. "
+        "One that is for all pods and lets everyone through a port is no default: it isolates in name only."
+    ),
     remedy="""
 kubernetes.networking.v1.NetworkPolicy(name, metadata={"name": "deny-all", "namespace": team},
     spec={"pod_selector": {}, "policy_types": ["Ingress", "Egress"]})      # and further ones for what pods need
 """,
 )
 def default_deny(namespace: Resource, graph: Graph) -> Iterator[Finding]:
+    """Policies add up, and a direction is closed as soon as one policy is for it. So there must be one for all pods
+    that by itself lets through nothing, or nothing but peers that it names. What others add is a matter of their own
+    (network-policy-not-for-all), and in sight."""
     people = submitted_to(namespace, graph)
+    policies = list(inside(namespace, graph, _POLICIES))
     for direction in ("Ingress", "Egress"):
         if direction == "Egress" and people is False:
             continue
-        found = [place for one, place in inside(namespace, graph, _POLICIES) if _isolates(one, direction)]
+        found = [_both(place, _denies(one, direction)) for one, place in policies]
         if True in found:
             continue
         if None in found or (direction == "Egress" and people is None):
             yield unverified(f"whether a policy isolates all pods of the namespace ({direction}) is not known yet")
         else:
-            yield violation(f"no policy isolates all pods of the namespace ({direction})")
+            open_ones = [one.name for one, place in policies if place and _isolates(one, direction)]
+            but = f"; open to everybody: {', '.join(sorted(open_ones))}" if open_ones else ""
+            yield violation(f"no policy isolates all pods of the namespace ({direction}){but}")
+
+
+def _both(one: bool | None, other: bool | None) -> bool | None:
+    if one is False or other is False:
+        return False
+    return True if one and other else None
+
+
+def _denies(policy: Resource, direction: str) -> bool | None:
+    """Whether a policy isolates all pods of its namespace in a direction and opens it to named peers at most; None
+    where that is not known yet."""
+    try:
+        return _isolates(policy, direction) and all(_named(rule, direction) for rule in _rules(policy, direction))
+    except UnverifiedError:
+        return None
+
+
+def _rules(policy: Resource, direction: str) -> list[Value]:
+    return policy["spec"][direction.lower()].items()
+
+
+def _named(rule: Value, direction: str) -> bool:
+    """Whether a rule says whom it is for. One without peers is for everyone, whatever its ports."""
+    peers = rule["from" if direction == "Ingress" else "to"].items()
+    return bool(peers) and all(_names_somebody(peer) for peer in peers)
+
+
+def _names_somebody(peer: Value) -> bool:
+    if (block := peer["ipBlock"]).present:
+        return block["cidr"].text() not in _EVERYWHERE
+    # With both selectors each narrows the other; alone, one that selects all namespaces names every pod there is.
+    return peer["podSelector"].present or not _all(peer["namespaceSelector"])
 
 
 def _isolates(policy: Resource, direction: str) -> bool:
-    """Whether a policy is for all pods of its namespace and this direction, so that only what is named passes."""
+    """Whether a policy is for all pods of its namespace and this direction."""
     spec = policy["spec"]
     selector = spec["podSelector"]
     if selector["matchLabels"].fields() or selector["matchExpressions"].items():

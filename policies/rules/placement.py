@@ -30,7 +30,7 @@ _RULES = {
 _OLDER_RULES = frozenset({"aws:ec2/securityGroupRule:SecurityGroupRule"})
 _FILE_SYSTEMS = frozenset({"aws:fsx/lustreFileSystem:LustreFileSystem"})
 
-_AVAILABLE = {"NIST 800-53": ("CP-2", "SA-5"), "ISO 27001": ("A.8.6",)}
+_AVAILABLE = {"NIST 800-53": ("SC-6", "CP-2(2)"), "ISO 27001": ("A.8.6",)}
 
 
 def _placement(template: Resource) -> Value | None:

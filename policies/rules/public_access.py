@@ -142,7 +142,7 @@ def no_public_acl(resource: Resource) -> Iterator[Finding]:
     severity=Severity.CRITICAL,
     applies=_POLICY_HOLDERS,
     controls={
-        "FSBP": ("S3.2", "S3.3", "SQS.3", "KMS.5"),
+        "FSBP": ("S3.2", "S3.3", "SQS.3", "SNS.4", "KMS.5"),
         "Checkov": ("CKV_AWS_70", "CKV_AWS_33", "CKV_AWS_168"),
         **_ACCESS,
     },

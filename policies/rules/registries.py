@@ -27,6 +27,7 @@ _SCANNED = ("SCAN_ON_PUSH", "CONTINUOUS_SCAN")
     applies=_REPOSITORIES,
     controls={
         "FSBP": ("ECR.1",),
+        "CIS EKS": ("5.1.1",),
         "Checkov": ("CKV_AWS_163",),
         "Trivy": ("AWS-0030",),
         "NIST 800-53": ("RA-5",),
