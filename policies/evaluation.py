@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from trainyard.policies.graph import Graph
+from trainyard.policies.graph import Graph, is_layer
 from trainyard.policies.in_force import InForce
-from trainyard.policies.rule import Result, Rule, Scope, evaluate, judge
+from trainyard.policies.rule import Finding, Level, Result, Rule, Scope, Verdict, evaluate, judge
 
 
 def evaluate_all(judging: InForce, inputs: Graph, stack: Graph) -> Iterator[Result]:
@@ -20,6 +21,19 @@ def evaluate_all(judging: InForce, inputs: Graph, stack: Graph) -> Iterator[Resu
 
 
 def _over(judging: InForce, rule: Rule, graph: Graph) -> Iterator[Result]:
+    partial = rule.scope is Scope.STACK and _is_one_layer(graph)
     for resource in graph.about(rule.applies):
         if judging.levels.is_asked(rule, resource, graph):
-            yield judging.levels.answer(judge(rule, resource, graph), graph)
+            result = judging.levels.answer(judge(rule, resource, graph), graph)
+            yield replace(result, findings=tuple(map(_beyond, result.findings))) if partial else result
+
+
+def _is_one_layer(graph: Graph) -> bool:
+    """Whether this is one stack of a split environment, which refers to what the others hold."""
+    stacks = {resource.urn.partition("::")[0] for resource in graph.resources}
+    return len(stacks) == 1 and is_layer(graph.resources[0].urn)
+
+
+def _beyond(finding: Finding) -> Finding:
+    """What a layer cannot see is advice: it is judged over all of them together."""
+    return replace(finding, level=Level.ADVISORY) if finding.verdict is Verdict.UNVERIFIED else finding

@@ -14,7 +14,8 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def render(review: Review) -> str:
     """Failed: a new violation. An error: what could not be judged. Skipped: what stood before."""
-    root = ET.Element("testsuites", name=f"trainyard review {review.base} to {review.head}")
+    what = f"review {review.base} to {review.head}" if review.base else f"policies check {review.head}"
+    root = ET.Element("testsuites", name=_clean(f"trainyard {what}"))
     for environment in review.environments:
         _suite(root, environment)
     ET.indent(root)
@@ -23,7 +24,10 @@ def render(review: Review) -> str:
 
 def _suite(root: ET.Element, environment: Environment) -> None:
     suite = ET.SubElement(root, "testsuite", name=environment.name)
-    for what, said in (("comes up", environment.failure), ("can be applied", environment.apply_error)):
+    engine = (
+        () if environment.source else (("comes up", environment.failure), ("can be applied", environment.apply_error))
+    )
+    for what, said in engine:
         case = ET.SubElement(suite, "testcase", classname=environment.name, name=what)
         if said:
             _say(case, "error", "error", said)

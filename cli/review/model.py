@@ -19,7 +19,7 @@ from trainyard.cli.review.residency import Residency
 from trainyard.local.changes import Change, Operation
 from trainyard.local.review import Comparison, Found, Side, classified
 from trainyard.policies.rule import Finding as RuleFinding
-from trainyard.policies.rule import Severity, Verdict
+from trainyard.policies.rule import Result, Severity, Verdict
 
 
 class Standing(StrEnum):
@@ -91,6 +91,8 @@ class Environment:
     reach: Reaching | None = None
     failure: str = ""
     bad_settings: bool = False
+    source: str = ""
+    """The file that was judged, where it is not the environment's settings."""
 
     def counts(self) -> dict[str, int]:
         """Of changes, by operation; those that do not occur are left out."""
@@ -166,6 +168,13 @@ def environment_of(comparison: Comparison) -> Environment:
         cost.compared(comparison.base.export, comparison.head.export),
         reach.compared(comparison.base.export, comparison.head.export),
     )
+
+
+def judged_file(name: str, file: str, results: list[Result], resources: int) -> Environment:
+    """What was found in resources that a file holds, with nothing to compare them with."""
+    found = [(result, finding) for result in results for finding in result.findings]
+    findings = tuple(sorted(_findings(found, Standing.NEW), key=_gravity))
+    return Environment(name, None, findings=findings, resources_after=resources, source=file)
 
 
 def consequence_of(change: Change) -> Consequence | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import PurePath
 from typing import Any
+from urllib.parse import quote
 
 from trainyard.cli.review.model import Environment, Finding, Review, Standing
 from trainyard.policies.rule import Severity, Verdict
@@ -16,7 +18,8 @@ _SCORES = {Severity.CRITICAL: "9.5", Severity.HIGH: "8.0", Severity.MEDIUM: "5.5
 
 
 def render(review: Review) -> dict[str, Any]:
-    """One run. A finding lies in its environment's settings file: a resource has no line of its own in a program."""
+    """One run. A finding lies in its environment's settings file, or in the file that was judged: a resource has no
+    line of its own in a program. Without a base there is nothing that a finding could be new against."""
     found = [(one, finding) for one in review.environments for finding in one.findings]
     rules = {finding.rule: finding for _, finding in found}
     positions = {rule: position for position, rule in enumerate(rules)}
@@ -32,7 +35,10 @@ def render(review: Review) -> dict[str, Any]:
                         "rules": [_rule(finding) for finding in rules.values()],
                     }
                 },
-                "results": [_result(one, finding, positions[finding.rule]) for one, finding in found],
+                "results": [
+                    _result(one, finding, positions[finding.rule]) | _baseline(review, finding)
+                    for one, finding in found
+                ],
                 "invocations": [
                     {
                         "executionSuccessful": not any(one.failure for one in review.environments),
@@ -71,12 +77,11 @@ def _result(environment: Environment, finding: Finding, position: int) -> dict[s
         "ruleIndex": position,
         "kind": "open" if unverified else "fail",
         "level": "none" if unverified else "error" if finding.level == "mandatory" else "warning",
-        "baselineState": _BASELINE[finding.standing],
         "message": {"text": f"{environment.name}: {place}: {finding.message}"},
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": f"stacks/environments/Pulumi.{environment.name}.yaml"},
+                    "artifactLocation": {"uri": _uri(environment)},
                     "region": {"startLine": 1},
                 },
                 "logicalLocations": [{"fullyQualifiedName": finding.urn, "name": finding.name, "kind": "resource"}],
@@ -84,6 +89,17 @@ def _result(environment: Environment, finding: Finding, position: int) -> dict[s
         ],
         "partialFingerprints": {"resource/v1": f"{finding.rule}|{finding.urn}|{finding.place}"},
     }
+
+
+def _baseline(review: Review, finding: Finding) -> dict[str, str]:
+    return {"baselineState": _BASELINE[finding.standing]} if review.base else {}
+
+
+def _uri(environment: Environment) -> str:
+    if not environment.source:
+        return f"stacks/environments/Pulumi.{environment.name}.yaml"
+    file = PurePath(environment.source)
+    return file.as_uri() if file.is_absolute() else quote(file.as_posix())
 
 
 def _notifications(review: Review) -> Iterator[dict[str, Any]]:

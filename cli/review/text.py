@@ -65,7 +65,7 @@ def _show(environment: Environment, console: Console) -> None:
         if found := environment.of(standing):
             console.print(f"  [bold]{heading}[/]")
         for finding in found:
-            _show_finding(finding, console)
+            show_finding(finding, console)
 
 
 def _show_cost(cost: Cost, console: Console) -> None:
@@ -90,7 +90,7 @@ def _show_row(row: Row, said: str, console: Console) -> None:
     console.print(f"        {escape(cost_words.assumed(row))}", style="dim")
 
 
-def _show_finding(finding: Finding, console: Console) -> None:
+def show_finding(finding: Finding, console: Console) -> None:
     style = "bold red" if finding.stops else "dim" if finding.standing is Standing.FIXED else None
     console.print(f"    {escape(words.finding_line(finding))}", style=style)
     if finding.standing is not Standing.NEW:
