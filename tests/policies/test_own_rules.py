@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from own_rules import CASES, RULE, SOUND, write
 
 from trainyard.policies.cases import stack
 from trainyard.policies.in_force import BrokenPackError, InForce, in_force
@@ -12,41 +13,8 @@ from trainyard.policies.own_rules import folders_in, load
 from trainyard.policies.registry import RULES
 from trainyard.policies.testing import Diagnostic, Harness
 
-RULE = """
-from trainyard.policies.rule import Severity, resource_rule, violation
-
-@resource_rule(
-    "{id}",
-    title="A queue has a name of the team",
-    severity=Severity.LOW,
-    applies={{"aws:sqs/queue:Queue"}},
-    controls={{"Example Corp": ("N-1",)}},
-    why="Bills are sorted by name.",
-    remedy="aws.sqs.Queue('team-jobs')",
-)
-def named(queue):
-    if not (queue["name"].text() or "").startswith("team-"):
-        yield violation("it does not begin with team-", queue["name"])
-"""
-CASES = """
-good: [{name: the team's, resources: [{type: "aws:sqs/queue:Queue", name: q, props: {name: team-jobs}}]}]
-bad: [{name: a stranger's, finds: [q.name], resources: [{type: "aws:sqs/queue:Queue", name: q, props: {name: jobs}}]}]
-"""
 QUEUE = {"type": "aws:sqs/queue:Queue", "name": "q", "props": {"name": "jobs"}}
 ROOT = {"type": "pulumi:pulumi:Stack", "name": "trainyard-dev"}
-
-
-def team(folder: Path, source: str = RULE.format(id="team-queue-named"), cases: str | None = CASES) -> Path:
-    """A pack's folder whose own_rules.yaml names a folder with one module of rules."""
-    rules = folder / "our-rules"
-    (rules / "cases").mkdir(parents=True)
-    (rules / "queues.py").write_text(source)
-    if cases is not None:
-        (rules / "cases" / "team-queue-named.yaml").write_text(cases)
-    pack = folder / "pack"
-    pack.mkdir()
-    (pack / "own_rules.yaml").write_text("folders: [../our-rules]\n")
-    return pack
 
 
 def told(judging: InForce, *resources: dict) -> list[Diagnostic]:
@@ -54,7 +22,7 @@ def told(judging: InForce, *resources: dict) -> list[Diagnostic]:
 
 
 def test_a_teams_rule_is_asked_beside_the_shipped_ones(tmp_path: Path) -> None:
-    judging = in_force(team(tmp_path)).require_order()
+    judging = in_force(write(tmp_path)).require_order()
 
     found = {one.policy: one.level for one in told(judging, ROOT, QUEUE)}
 
@@ -73,9 +41,9 @@ def test_a_teams_rule_is_asked_beside_the_shipped_ones(tmp_path: Path) -> None:
         ({"source": "raise SystemExit(3)\n"}, "SystemExit"),
         ({"source": "x = 1\n"}, "defines a rule"),
         ({"source": RULE.format(id="Queue Named")}, "no id of a rule"),
-        ({"source": RULE.format(id="team-queue-named").replace('("N-1",)', '("N-1")')}, "write a tuple of ids"),
-        ({"source": RULE.format(id="team-queue-named").replace("Severity.LOW", "'low'")}, r"Severity\.LOW"),
-        ({"source": RULE.format(id="team-queue-named").replace("Bills are sorted by name.", " ")}, "why is missing"),
+        ({"source": SOUND.replace('("N-1",)', '("N-1")')}, "write a tuple of ids"),
+        ({"source": SOUND.replace("Severity.LOW", "'low'")}, r"Severity\.LOW"),
+        ({"source": SOUND.replace("Bills are sorted by name.", " ")}, "why is missing"),
         ({"cases": None}, "without examples"),
         ({"cases": CASES.replace("good:", "unverified:")}, "has no good case"),
         ({"cases": CASES.replace("bad:", "unverified:")}, "has no bad case"),
@@ -85,7 +53,7 @@ def test_a_teams_rule_is_asked_beside_the_shipped_ones(tmp_path: Path) -> None:
 def test_what_cannot_be_asked_stops_every_environment_before_anything_is_made(
     tmp_path: Path, change: dict, said: str
 ) -> None:
-    judging = in_force(team(tmp_path, **change))
+    judging = in_force(write(tmp_path, **change))
 
     (found,) = (one for one in told(judging, ROOT) if one.policy == "pack-in-order")
 
@@ -96,7 +64,7 @@ def test_what_cannot_be_asked_stops_every_environment_before_anything_is_made(
 
 
 def test_a_sound_rule_beside_a_broken_one_is_asked_all_the_same(tmp_path: Path) -> None:
-    pack = team(tmp_path)
+    pack = write(tmp_path)
     (tmp_path / "our-rules" / "broken.py").write_text("1 / 0\n")
 
     found = {one.policy for one in told(in_force(pack), ROOT, QUEUE)}
@@ -105,7 +73,7 @@ def test_a_sound_rule_beside_a_broken_one_is_asked_all_the_same(tmp_path: Path) 
 
 
 def test_modules_of_a_folder_may_share_and_a_rule_counts_once(tmp_path: Path) -> None:
-    pack = team(tmp_path)
+    pack = write(tmp_path)
     (tmp_path / "our-rules" / "zones.py").write_text("from .queues import named\n")
 
     assert [one.rule.id for one in in_force(pack).require_order().own] == ["team-queue-named"]
@@ -113,7 +81,7 @@ def test_modules_of_a_folder_may_share_and_a_rule_counts_once(tmp_path: Path) ->
 
 @pytest.mark.parametrize("broken", ["lambda kind: kind.no_such", "lambda kind: 1 / 0"])
 def test_a_test_of_types_that_fails_is_a_finding_and_ends_nothing(tmp_path: Path, broken: str) -> None:
-    pack = team(tmp_path, RULE.format(id="team-queue-named").replace('{"aws:sqs/queue:Queue"}', broken))
+    pack = write(tmp_path, SOUND.replace('{"aws:sqs/queue:Queue"}', broken))
 
     found = [one for one in told(in_force(pack), ROOT, QUEUE) if one.policy == "team-queue-named"]
 
@@ -122,23 +90,23 @@ def test_a_test_of_types_that_fails_is_a_finding_and_ends_nothing(tmp_path: Path
 
 
 def test_a_rule_that_yields_something_else_is_told_what_to_yield(tmp_path: Path) -> None:
-    source = RULE.format(id="team-queue-named").replace('violation("it does', '("it does')
+    source = SOUND.replace('violation("it does', '("it does')
 
-    found = [one for one in told(in_force(team(tmp_path, source)), QUEUE) if one.policy == "team-queue-named"]
+    found = [one for one in told(in_force(write(tmp_path, source)), QUEUE) if one.policy == "team-queue-named"]
 
     assert "yield violation(…) or unverified(…), not a tuple" in found[0].message
 
 
 def test_what_a_module_prints_does_not_reach_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    in_force(team(tmp_path, "print('hello')\n" + RULE.format(id="team-queue-named"))).require_order()
+    in_force(write(tmp_path, "print('hello')\n" + SOUND)).require_order()
 
     assert capsys.readouterr().out == ""
 
 
 def test_two_folders_with_one_id_are_told_apart(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
-    team(first)
-    team(second)
+    write(first)
+    write(second)
 
     loaded = load([first / "our-rules", second / "our-rules"], RULES)
 
