@@ -113,14 +113,14 @@ def queue_encryption(queue: Resource, graph: Graph) -> Iterator[Finding]:
         yield from own_key(key, queue, graph)
         return
     managed = queue["sqsManagedSseEnabled"]
-    if not managed.present or (not managed.known and "sqsManagedSseEnabled" not in queue.property_dependencies):
+    if not managed.present:
         yield violation("neither a KMS key nor SQS's own encryption is set", key)
-    elif not managed.flag():
+    elif managed.known and not managed.flag():
         yield violation("messages are not encrypted", managed)
-    else:
-        data_class = tags_of(queue)["data-class"].text()
-        if data_class in OWN_KEY_CLASSES:
-            yield violation(f"SQS's own keys are used, but {data_class} data needs a key of the team's own", managed)
+    elif (data_class := tags_of(queue)["data-class"].text()) in OWN_KEY_CLASSES:
+        yield violation(f"SQS's own keys are used, but {data_class} data needs a key of the team's own", managed)
+    elif not managed.known:
+        yield unverified("whether SQS encrypts is its own choice until the program says so", managed)
 
 
 @stack_rule(
