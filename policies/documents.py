@@ -129,11 +129,12 @@ def _says_something(value: str) -> bool:
     return value.strip("*:?") not in ("", "arn", "arn:aws")
 
 
-def denies_plain_transport(statement: Statement, service: str) -> bool:
-    """Whether this refuses every action of `service` to anyone who does not use TLS, and has no other condition."""
+def denies_plain_transport(statement: Statement, service: str, *enough: str) -> bool:
+    """Whether this refuses every action of `service`, or one of those that are `enough` (in lower case), to anyone who
+    does not use TLS, and has no other condition."""
     if statement.effect != "Deny" or ANYONE not in statement.principals or len(statement.conditions) != 1:
         return False
-    if not any(action in (ANYONE, f"{service}:*") for action in (text.lower() for text in statement.actions)):
+    if not any(action in (ANYONE, f"{service}:*", *enough) for action in (text.lower() for text in statement.actions)):
         return False
     ((operator, tests),) = statement.conditions.items()
     if operator not in ("bool", "boolifexists") or len(tests) != 1:

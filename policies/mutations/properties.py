@@ -50,16 +50,22 @@ def _tried(resource: Resource, one: Mapping[str, Any]) -> Iterator[Mutation]:
         if all(value is ABSENT for found in lacking for _, value in found):
             yield Mutation(one["loses"], resource, "the resource is gone")
         return
-    pattern = places.steps(one["at"])
-    if one["pods"]:
-        pattern = (*_POD_SPEC.get(resource.type.rpartition(":")[2], _IN_TEMPLATE), *pattern)
-    for path, now in places.matches(resource.props, pattern):
+    also = [
+        (path, _edit(one["also"], now)[0])
+        for path, now in (places.matches(resource.props, _pattern(resource, one, one["also"])) if "also" in one else ())
+    ]
+    for path, now in places.matches(resource.props, _pattern(resource, one, one)):
         edit, done = _edit(one, now)
         if now is UNKNOWN or (now is ABSENT and ("held" in one or "drop" in one)) or edit(now) == now:
             continue
         if "only" in one and now != one["only"]:
             continue
-        yield Mutation(one["loses"], resource, f"{places.written(path)}: {done}", ((path, edit),))
+        yield Mutation(one["loses"], resource, f"{places.written(path)}: {done}", ((path, edit), *also))
+
+
+def _pattern(resource: Resource, one: Mapping[str, Any], change: Mapping[str, Any]) -> tuple[str, ...]:
+    pattern = places.steps(change["at"])
+    return (*_POD_SPEC.get(resource.type.rpartition(":")[2], _IN_TEMPLATE), *pattern) if one["pods"] else pattern
 
 
 def _edit(one: Mapping[str, Any], now: Any) -> tuple[Edit, str]:

@@ -78,7 +78,7 @@ class _Trial:
         }
 
     def tried(self, mutation: Mutation) -> Tried:
-        if reason := _harmless(mutation):
+        if reason := _harmless(mutation, self.inputs):
             return Tried(mutation, Outcome.HARMLESS, reason)
         advising = ""
         for rule in self._speaking_up(mutation):
@@ -123,20 +123,43 @@ def _keys(result: Result) -> set[tuple[str, ...]]:
     }
 
 
+@dataclass(frozen=True)
+class _NoLoss:
+    type: re.Pattern[str]
+    name: re.Pattern[str]
+    what: tuple[re.Pattern[str], ...]
+    unless_any: str
+    why: str
+
+    def means(self, mutation: Mutation, graph: Graph) -> bool:
+        return bool(
+            self.type.fullmatch(mutation.resource.type)
+            and self.name.fullmatch(mutation.resource.name)
+            and any(one.fullmatch(mutation.what) for one in self.what)
+            and not (self.unless_any and graph.of({self.unless_any}))
+        )
+
+
 @cache
-def _no_loss() -> Sequence[tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str], str]]:
+def _no_loss() -> Sequence[_NoLoss]:
     raw = yaml.safe_load(Path(__file__).with_name("harmless.yaml").read_text(encoding="utf-8"))
-    return [(_glob(one["type"]), _glob(one.get("name", "*")), _glob(one["what"]), one["why"]) for one in raw]
+    return [
+        _NoLoss(
+            _glob(one["type"]),
+            _glob(one.get("name", "*")),
+            tuple(map(_glob, one["what"])),
+            one.get("unless_any", ""),
+            one["why"].strip(),
+        )
+        for one in raw
+    ]
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
-    """`*` stands for anything, all else for itself."""
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+    """`*` stands for anything, `[*]` for itself, as all else."""
+    parts = (".*".join(map(re.escape, part.split("*"))) for part in pattern.split("[*]"))
+    return re.compile(r"\*".join(parts), re.DOTALL)
 
 
-def _harmless(mutation: Mutation) -> str:
-    resource = mutation.resource
-    for kind, name, what, why in _no_loss():
-        if kind.fullmatch(resource.type) and name.fullmatch(resource.name) and what.fullmatch(mutation.what):
-            return why
-    return ""
+def _harmless(mutation: Mutation, graph: Graph) -> str:
+    return next((one.why for one in _no_loss() if one.means(mutation, graph)), "")

@@ -13,7 +13,7 @@ from trainyard.policies.rule import Finding, Severity, each, resource_rule, stac
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
 
 _ENTRIES = frozenset({"aws:eks/accessEntry:AccessEntry"})
-_GRANTS = frozenset({"aws:eks/accessPolicyAssociation:AccessPolicyAssociation"})
+GRANTS = frozenset({"aws:eks/accessPolicyAssociation:AccessPolicyAssociation"})
 _CONFIG_MAPS = frozenset({"kubernetes:core/v1:ConfigMap", "kubernetes:core/v1:ConfigMapPatch"})
 _ROLES = frozenset({"aws:iam/role:Role"})
 _ADMIN_POLICIES = ("AmazonEKSClusterAdminPolicy", "AmazonEKSAdminPolicy")
@@ -24,7 +24,7 @@ _MOST_ADMINISTRATORS = 4
 _ACCESS = {"NIST 800-53": ("AC-2", "AC-6"), "ISO 27001": ("A.5.15", "A.8.2")}
 
 
-def _administers(grant: Resource) -> bool:
+def administers(grant: Resource) -> bool:
     """Whether a policy association makes an administrator of the whole cluster."""
     name = (grant["policyArn"].text() or "").rpartition("/")[2]
     return name in _ADMIN_POLICIES and grant["accessScope"]["type"].text() != "namespace"
@@ -34,7 +34,7 @@ def _administers(grant: Resource) -> bool:
     "eks-admins-are-roles",
     title="Only IAM roles that people or deployments assume administer a cluster",
     severity=Severity.HIGH,
-    applies=_GRANTS,
+    applies=GRANTS,
     controls={"CIS EKS": ("4.1.1",), **_ACCESS},
     why=(
         "A role's session ends, and says who has it. A user's key stays, the account's root passes every limit, "
@@ -46,7 +46,7 @@ aws.eks.AccessPolicyAssociation(name, cluster_name=cluster.name, principal_arn=a
 """,
 )
 def admins_are_roles(grant: Resource, graph: Graph) -> Iterator[Finding]:
-    if _administers(grant):
+    if administers(grant):
         yield from _role(grant["principalArn"], grant, graph)
 
 
@@ -69,6 +69,29 @@ def _role(principal: Value, grant: Resource, graph: Graph) -> Iterator[Finding]:
         )
         if shared:
             yield violation(f"this is the role of {group.name}'s nodes: each of its pods could administer", principal)
+
+
+@stack_rule(
+    "eks-entries-are-roles",
+    title="Whoever has access to a cluster has it as an IAM role",
+    severity=Severity.MEDIUM,
+    applies=_ENTRIES,
+    controls={"CIS EKS": ("4.1.1", "4.1.7"), **_ACCESS},
+    why=(
+        "A user's key stays until somebody remembers it, and the account's root stands for everybody whose policies "
+        "let him in. A role's session ends, and CloudTrail says who took it."
+    ),
+    remedy="""
+aws.eks.AccessEntry(name, cluster_name=cluster.name, principal_arn=engineers.arn)      # an IAM role
+""",
+)
+def entries_are_roles(entry: Resource, graph: Graph) -> Iterator[Finding]:
+    principal = entry["principalArn"]
+    if principal.raw is UNKNOWN:
+        if [one.type for one in graph.origins(entry, "principalArn")] != list(_ROLES):
+            yield unverified("who has access is not known yet, and comes from no one role here", principal)
+    elif ":role/" not in (principal.text() or ""):
+        yield violation(f"{shown(principal.raw)} is no IAM role", principal)
 
 
 @resource_rule(
@@ -133,9 +156,9 @@ aws.eks.AccessPolicyAssociation(name, ..., access_scope={"type": "namespace", "n
     advice=True,
 )
 def admins_few(cluster: Resource, graph: Graph) -> Iterator[Finding]:
-    found = graph.attached(cluster, _GRANTS, "clusterName")
-    admins = [grant.name for grant in found.certain if _administers(grant)]
-    doubtful = [grant.name for grant in found.possible if _administers(grant)]
+    found = graph.attached(cluster, GRANTS, "clusterName")
+    admins = [grant.name for grant in found.certain if administers(grant)]
+    doubtful = [grant.name for grant in found.possible if administers(grant)]
     if len(admins) > _MOST_ADMINISTRATORS:
         yield violation(f"{len(admins)} principals administer it: {', '.join(sorted(admins))}")
     elif len(admins) + len(doubtful) > _MOST_ADMINISTRATORS:

@@ -180,13 +180,12 @@ def no_decrypt_everywhere(carrier: Resource) -> Iterator[Finding]:
     controls={"AWS prescriptive guidance": ("Encryption best practices for AWS KMS",), **_LEAST},
     why=(
         "A key is shared by many buckets and volumes. Without a condition, whoever gets hold of any of its ciphertext "
-        "can have it decrypted. Right where a program calls KMS itself: then say the encryption context."
+        "can have it decrypted. A program that calls KMS itself says the encryption context."
     ),
     remedy="""
 "Condition": {"StringEquals": {"kms:ViaService": f"s3.{region}.amazonaws.com"},
               "ArnLike": {"kms:EncryptionContext:aws:s3:arn": [bucket_arn, f"{bucket_arn}/*"]}}
 """,
-    advice=True,
 )
 def key_use_bounded(carrier: Resource, _: Graph) -> Iterator[Finding]:
     def check(document: Value) -> Iterator[Finding]:

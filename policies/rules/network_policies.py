@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import yaml
+
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.pod_templates import NAMESPACES
+from trainyard.policies.preflight import number
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.rules.namespaces import inside, submitted_to
 from trainyard.policies.values import UnverifiedError, Value
@@ -20,6 +23,7 @@ _INSIDE = {
     "service.beta.kubernetes.io/aws-load-balancer-internal": ("true", "0.0.0.0/0"),
     "alb.ingress.kubernetes.io/scheme": ("internal",),
 }
+_TLS = 443
 _EVERYWHERE = ("0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1")
 
 _NETWORK = {"NIST 800-53": ("SC-7", "AC-4"), "ISO 27001": ("A.8.20", "A.8.22")}
@@ -107,11 +111,14 @@ def _isolates(policy: Resource, direction: str) -> bool:
 
 @resource_rule(
     "network-policy-not-for-all",
-    title="No NetworkPolicy lets everyone in, or lets pods out to everywhere on every port",
+    title="No NetworkPolicy lets everyone in, or lets pods out to everywhere on more than port 443",
     severity=Severity.HIGH,
     applies=_POLICIES,
     controls={"CIS EKS": ("4.3.2",), "Trivy": ("KSV-0038",), **_NETWORK},
-    why="Policies add up: one rule without a peer undoes the default of all others for the pods that it selects.",
+    why=(
+        "Policies add up: one rule without a peer undoes the default of all others for the pods that it selects. "
+        "Whatever port is open to everywhere carries data out, port 53 as well."
+    ),
     remedy="""
 "ingress": [{"from": [{"pod_selector": {}}]}],                             # pods of the same namespace
 "egress": [{"to": [{"ip_block": {"cidr": vpc_cidr}}], "ports": [{"protocol": "TCP", "port": 443}]}]
@@ -124,18 +131,23 @@ def not_for_all(policy: Resource) -> Iterator[Finding]:
 
 
 def _rule(rule: Value, peers: str) -> Iterator[Finding]:
-    outward = peers == "to"
     narrowed = bool(rule["ports"].items())
+    over_tls = peers == "to" and narrowed and all(_is_tls(one) for one in rule["ports"].items())
     listed = rule[peers].items()
-    if not listed and not (outward and narrowed):
-        yield violation("this names nobody, which means everybody" + (", on every port" if outward else ""), rule)
-    yield from each(listed, lambda one: _peer(one, outward, narrowed))
+    if not listed and not over_tls:
+        yield violation("this names nobody, which means everybody", rule)
+    yield from each(listed, lambda one: _peer(one, narrowed, over_tls))
 
 
-def _peer(peer: Value, outward: bool, narrowed: bool) -> Iterator[Finding]:
+def _is_tls(port: Value) -> bool:
+    """Whether an entry is for one port alone on which AWS and nearly everybody speaks TLS."""
+    return number(port["port"]) == _TLS and not port["endPort"].present and (port["protocol"].text() or "TCP") == "TCP"
+
+
+def _peer(peer: Value, narrowed: bool, over_tls: bool) -> Iterator[Finding]:
     block = peer["ipBlock"]
-    if block["cidr"].text() in _EVERYWHERE and not (outward and narrowed):
-        yield violation("this is every address" + (", on every port" if outward else ""), block)
+    if block["cidr"].text() in _EVERYWHERE and not over_tls:
+        yield violation(f"this is every address, on more than port {_TLS}", block)
     elif not narrowed and not block.present and not peer["podSelector"].present and _all(peer["namespaceSelector"]):
         yield violation("this is every pod of every namespace, on every port", peer)
 
@@ -143,6 +155,29 @@ def _peer(peer: Value, outward: bool, narrowed: bool) -> Iterator[Finding]:
 def _all(selector: Value) -> bool:
     """Whether a selector selects all; an absent one selects nothing."""
     return selector.present and not selector["matchLabels"].fields() and not selector["matchExpressions"].items()
+
+
+@stack_rule(
+    "network-policies-enforced",
+    title="Where there are NetworkPolicies, the cluster's network enforces them",
+    severity=Severity.HIGH,
+    applies={"aws:eks/addon:Addon"},
+    controls={"CIS EKS": ("4.3.1",), **_NETWORK},
+    why="EKS's network takes NetworkPolicies in and does nothing with them until its add-on is told to.",
+    remedy="""
+aws.eks.Addon(name, addon_name="vpc-cni", configuration_values=json.dumps({"enableNetworkPolicy": "true"}), ...)
+""",
+)
+def policies_enforced(addon: Resource, graph: Graph) -> Iterator[Finding]:
+    if addon["addonName"].text() != "vpc-cni" or not graph.of(_POLICIES):
+        return
+    values = addon["configurationValues"]
+    try:
+        said = yaml.safe_load(values.text() or "") or {}  # EKS takes YAML as well as JSON
+    except yaml.YAMLError:
+        raise UnverifiedError(values, "these are no settings of an add-on: neither JSON nor YAML") from None
+    if not isinstance(said, dict) or str(said.get("enableNetworkPolicy")).lower() != "true":
+        yield violation("enableNetworkPolicy is not true: no NetworkPolicy of this stack does anything", values)
 
 
 @resource_rule(

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from trainyard.policies import documents
 from trainyard.policies.aws import OWN_KEY_CLASSES, tags_of
-from trainyard.policies.documents import ANYONE, Statement
+from trainyard.policies.documents import ANYONE
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.group_rules import is_internet, network
 from trainyard.policies.preflight import NODE_GROUPS, number
@@ -152,57 +151,6 @@ def _idle(endpoint: Resource, vpc: Resource, graph: Graph) -> Finding | None:
         if not (default if unset else switch.flag()):
             return violation("private DNS needs this of the VPC; without it clients go past the endpoint", switch)
     return None
-
-
-@stack_rule(
-    "network-endpoint-policy",
-    title="An endpoint in a network for personal data, or more, does not let everything through",
-    severity=Severity.MEDIUM,
-    applies=_ENDPOINTS,
-    controls={"NIST 800-53": ("AC-4", "SC-7(5)"), "ISO 27001": ("A.8.12", "A.8.20")},
-    why="An endpoint without a policy is a private way into everybody's buckets: data leaves with stolen keys unseen.",
-    remedy="""
-policy={"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": "*",
-    "Condition": {"StringEquals": {"aws:ResourceAccount": account_id, "aws:PrincipalAccount": account_id}}}]}
-""",
-)
-def endpoint_policy(endpoint: Resource, graph: Graph) -> Iterator[Finding]:
-    if (endpoint["vpcEndpointType"].text() or "Gateway") not in ("Gateway", "Interface"):
-        return
-    data_class = tags_of(endpoint)["data-class"].text()
-    if data_class not in OWN_KEY_CLASSES:
-        return
-    found = graph.attached(endpoint, _ENDPOINT_POLICIES, "vpcEndpointId")
-    policies = [one["policy"] for one in found.certain]
-    own = endpoint["policy"]
-    if own.raw is not UNKNOWN or "policy" in endpoint.property_dependencies:
-        # The provider reports a separate resource's policy as the endpoint's own output.
-        policies = policies or [own]
-    if not policies or all(policy.raw in (None, "") for policy in policies):
-        if found.possible:
-            yield unverified(f"whether {found.possible[0].name} is this endpoint's policy is not known yet")
-        else:
-            yield violation(f"there is no policy: whatever asks may pass, with {data_class} data behind it", own)
-        return
-    yield from each(policies, _lets_all_through)
-
-
-def _lets_all_through(policy: Value) -> Iterator[Finding]:
-    for statement in documents.statements(policy):
-        if statement.effect == "Allow" and _unbounded(statement):
-            yield violation(f"{statement.label} lets everyone do everything to everything", policy)
-
-
-def _unbounded(statement: Statement) -> bool:
-    keys = {key for tests in statement.conditions.values() for key in tests}
-    actions = all(action.endswith((ANYONE, ":*")) for action in statement.actions)
-    return (
-        statement.for_anyone
-        and actions
-        and ANYONE in statement.resources
-        and not statement.narrowed
-        and not keys & _BOUND_TO
-    )
 
 
 @resource_rule(

@@ -161,6 +161,28 @@ def _bound(graph: Graph) -> tuple[frozenset[tuple[str, str]], bool]:
 
 
 @resource_rule(
+    "service-account-token-off",
+    title="A service account gives its token to no pod that does not ask for it",
+    severity=Severity.MEDIUM,
+    applies=frozenset({"kubernetes:core/v1:ServiceAccount"}),
+    controls={
+        "CIS EKS": ("4.1.6",),
+        "Trivy": ("KSV-0036",),
+        "NIST 800-53": ("AC-6", "IA-5"),
+        "ISO 27001": ("A.5.15", "A.8.2"),
+    },
+    why="Kubernetes mounts the token into each pod of the account unless told not to, and people forget to.",
+    remedy="""
+kubernetes.core.v1.ServiceAccount(name, automount_service_account_token=False)     # a pod that needs it says so
+""",
+)
+def account_token_off(account: Resource) -> Iterator[Finding]:
+    mounts = account["automountServiceAccountToken"]
+    if mounts.flag() is not False:
+        yield violation("its token is mounted into every pod that does not say otherwise", mounts)
+
+
+@resource_rule(
     "service-account-default-unused",
     title="The service account `default` has no rights, neither in the cluster nor in AWS",
     severity=Severity.HIGH,

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+import yaml
+
 from trainyard.policies import documents
 from trainyard.policies.aws import BUCKETS, QUEUES
 from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.rule import Finding, Severity, each, stack_rule, unverified, violation
+from trainyard.policies.preflight import yes
+from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UnverifiedError, Value
 
 BUCKET_POLICIES = frozenset({"aws:s3/bucketPolicy:BucketPolicy"})
 QUEUE_POLICIES = frozenset({"aws:sqs/queuePolicy:QueuePolicy"})
+TOPICS = frozenset({"aws:sns/topic:Topic"})
+TOPIC_POLICIES = frozenset({"aws:sns/topicPolicy:TopicPolicy"})
 
 _WHY = "Without it, a client that speaks plain HTTP is served, and everyone on the way can read and change what passes."
 
@@ -128,3 +133,66 @@ def queue_transport(queue: Resource, graph: Graph) -> Iterator[Finding]:
 def _known(resource: Resource, name: str) -> str | None:
     raw = resource.props.get(name)
     return raw if isinstance(raw, str) and raw else None
+
+
+@stack_rule(
+    "sns-tls-only",
+    title="A topic's policy refuses to take messages without TLS",
+    severity=Severity.HIGH,
+    applies=TOPICS,
+    controls={
+        "cdk-nag": ("AwsSolutions-SNS3",),
+        "NIST 800-53": ("SC-8", "SC-13"),
+        "ISO 27001": ("A.8.24", "A.5.14"),
+    },
+    why=_WHY,
+    remedy="""
+{"Sid": "RefuseWithoutTls", "Effect": "Deny", "Principal": "*", "Action": "sns:Publish", "Resource": topic_arn,
+ "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+""",
+)
+def topic_transport(topic: Resource, graph: Graph) -> Iterator[Finding]:
+    policies, possible = _policies(topic, graph, TOPIC_POLICIES, "arn")
+    arn = _known(topic, "arn")
+
+    def refuses(statements: list[Statement]) -> str | None:
+        denials = [one for one in statements if documents.denies_plain_transport(one, "sns", "sns:publish")]
+        patterns = [pattern for one in denials for pattern in one.resources]
+        if not denials:
+            return "no statement denies sns:Publish to everyone when aws:SecureTransport is false"
+        if "*" in patterns:
+            return None
+        if arn is None:
+            raise UnverifiedError(topic["arn"], "what the policy covers cannot be told before this is known")
+        covered = any(documents.covers(pattern, arn) for pattern in patterns)
+        return None if covered else f"the denial does not cover the topic ({arn})"
+
+    yield from _judge(policies, possible, "topic", refuses)
+
+
+@resource_rule(
+    "provider-verifies-tls",
+    title="A provider checks whom it speaks to",
+    severity=Severity.CRITICAL,
+    applies={"pulumi:providers:aws", "pulumi:providers:kubernetes"},
+    controls={"NIST 800-53": ("SC-8", "SC-23"), "ISO 27001": ("A.8.24", "A.5.14")},
+    why="Whoever answers in the place of AWS or of the cluster is sent the credentials of the deployment.",
+    remedy="""
+pulumi_aws.Provider(name, region=region)                 # no insecure=True
+{"cluster": {"server": endpoint, "certificate-authority-data": authority}}     # no insecure-skip-tls-verify
+""",
+)
+def provider_verifies(provider: Resource) -> Iterator[Finding]:
+    if yes(provider["insecure"]):
+        yield violation("certificates are not checked", provider["insecure"])
+    kubeconfig = provider["kubeconfig"]
+    text = kubeconfig.text() or ""
+    if "insecure-skip-tls-verify" not in text:
+        return
+    try:
+        clusters = (yaml.safe_load(text) or {}).get("clusters")
+    except (yaml.YAMLError, AttributeError):
+        raise UnverifiedError(kubeconfig, "this is no kubeconfig, or a path to one") from None
+    for one in clusters if isinstance(clusters, list) else ():
+        if one.get("cluster", {}).get("insecure-skip-tls-verify"):
+            yield violation(f"the certificate of cluster {one.get('name')} is not checked", kubeconfig)
