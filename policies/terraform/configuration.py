@@ -14,6 +14,8 @@ _MODULE_STEP = re.compile(r'module\.([^.\["]+)(\[(?:"(?:[^"\\]|\\.)*"|\d+)\])?\.
 _INDEX = re.compile(r'\[(?:"(?:[^"\\]|\\.)*"|\d+)\]')
 # These refer to no resource, and say nothing about where a value comes from that its own resource's key does not.
 _NOWHERE = re.compile(r"(?:each|count|path|terraform|self)(?:\.|$)")
+# Data sources that tell who and where one is, and hold nothing.
+_SAYS_WHERE = ("data.aws_caller_identity.", "data.aws_region.", "data.aws_partition.")
 
 
 class CannotTellError(Exception):
@@ -85,8 +87,9 @@ class Configuration:
         return UNKNOWN
 
     def origins(self, address: str, expression: Any) -> tuple[str, ...]:
-        """The addresses of the resources that an expression is computed from. None of them are named where the plan
-        leaves one open (a local value): a list that lacks one would say that the value does not come from it."""
+        """The addresses of the resources that an expression is computed from, and of data sources that were asked by no
+        resource. None of them are named where the plan leaves one open (a local value): a list that lacks one would say
+        that the value does not come from it."""
         place, raw = self._resource(address)
         if place is None:
             return ()
@@ -117,10 +120,17 @@ class Configuration:
         elif kind == "module":
             yield from self._outputs(place, reference, above)
         elif kind == "data":
-            source = self._find(place, ".".join(reference.split(".")[:3]))
-            yield from self._origins(place, (source or {}).get("expressions"), "", above)
+            yield from self._read(place, _bare(".".join(reference.split(".")[:3])), above)
         else:
             yield from self._named(place, reference, key)
+
+    def _read(self, place: Place, address: str, above: tuple[str, ...]) -> Iterator[str]:
+        """What a data source was asked by, for its answer follows from that; else the source itself."""
+        if address.startswith(_SAYS_WHERE):
+            return
+        source = self._find(place, address) or {}
+        asked_by = list(self._origins(place, source.get("expressions"), "", above))
+        yield from asked_by or [place.within(address)]
 
     def _outputs(self, place: Place, reference: str, above: tuple[str, ...]) -> Iterator[str]:
         step = _MODULE_STEP.match(reference)

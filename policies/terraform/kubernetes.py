@@ -1,19 +1,23 @@
-"""Kubernetes objects that a plan has as manifests: `kubernetes_manifest`, and those of the kubectl provider."""
+"""What a plan has of Kubernetes as a whole: `kubernetes_manifest`, the kubectl provider's manifests, charts of Helm."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-_MANIFEST, _KUBECTL = "kubernetes_manifest", "kubectl_manifest"
+RELEASE = "kubernetes:helm.sh/v3:Release"
+_RELEASE_SAYS = ("name", "namespace", "chart", "version")
+# A patch of an object that others made, and Pulumi's lists.
+_NO_MANIFEST = re.compile(r"kubernetes:helm\.sh/|.*(?:Patch|List)$")
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """An object whose type its manifest says. It answers as `table.Kind` does."""
+class Given:
+    """An object whose type its manifest says, or a chart. It answers as `table.Kind` does."""
 
     pulumi: str
     computed: frozenset[str] = frozenset()
@@ -21,20 +25,41 @@ class Manifest:
     def pulumi_names(self, name: str) -> tuple[str, ...]:
         return ("metadata", "spec", "data") if name in ("manifest", "yaml_body") else (name,)
 
-    def holds_blocks(self, name: str) -> bool:
+    def holds_blocks(self, _name: str) -> bool:
         return False
 
     def to_pulumi(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(_body(values))
+        return _release(values) if self.pulumi == RELEASE else dict(_body(values))
 
 
-def manifest(change: Mapping[str, Any]) -> Manifest | None:
-    """The kind of a change to an object that is given as a manifest; None where it is none, or says no kind."""
-    if change["type"] not in (_MANIFEST, _KUBECTL):
+def given(change: Mapping[str, Any]) -> Given | None:
+    """The kind of a change to an object that is given as a manifest, or to a chart; None where it is neither, or where
+    the manifest says no kind."""
+    if change["type"] == "helm_release":
+        return Given(RELEASE)
+    if change["type"] not in ("kubernetes_manifest", "kubectl_manifest"):
         return None
     body = _body(change["change"].get("after") or {})
     version, kind = body.get("apiVersion"), body.get("kind")
-    return Manifest(token(version, kind)) if isinstance(version, str) and isinstance(kind, str) else None
+    return Given(token(version, kind)) if isinstance(version, str) and isinstance(kind, str) else None
+
+
+def to_terraform(resource_type: str, props: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """The type and values by which Terraform makes an object of a kind that it has no type for; None if it cannot."""
+    if resource_type == RELEASE:
+        options = props.get("repositoryOpts")
+        repository = {"repository": options.get("repo")} if isinstance(options, Mapping) else {}
+        return "helm_release", {name: props[name] for name in _RELEASE_SAYS if name in props} | repository
+    if not resource_type.startswith("kubernetes:") or _NO_MANIFEST.match(resource_type):
+        return None
+    said = {"apiVersion": api_version(resource_type), "kind": resource_type.rpartition(":")[2]}
+    return "kubernetes_manifest", {"manifest": said | dict(props)}
+
+
+def _release(values: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: values[name] for name in _RELEASE_SAYS if values.get(name) is not None}
+    repository = values.get("repository")
+    return kept | ({"repositoryOpts": {"repo": repository}} if repository is not None else {})
 
 
 def token(version: str, kind: str) -> str:

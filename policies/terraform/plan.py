@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Literal
 
 from trainyard.policies.exemptions import Exemption, Register, written
-from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.graph import STACK_REFERENCE, Graph, Resource
 from trainyard.policies.rule import Result, Rule, Scope, evaluate
-from trainyard.policies.terraform import kubernetes
-from trainyard.policies.terraform.configuration import Configuration
+from trainyard.policies.terraform import kubernetes, providers
+from trainyard.policies.terraform.configuration import Configuration, split_address
 from trainyard.policies.terraform.table import Kind, by_terraform
 from trainyard.policies.terraform.unread import unread_rule
 from trainyard.policies.values import UNKNOWN
 
 PROJECT = "terraform"
 _STACK = "pulumi:pulumi:Stack"
-_PROVIDERS = {"aws": "pulumi:providers:aws", "kubernetes": "pulumi:providers:kubernetes"}
 Side = Literal["inputs", "outputs"]
 
 
@@ -64,6 +62,13 @@ def graph_of_plan(document: Any, environment: str = PROJECT, side: Side = "outpu
     return _Plan(document, environment).graph(side)
 
 
+def unread(document: Any, environment: str = PROJECT) -> Result | None:
+    """The result that tells which resources of a plan were not read; None where all were. Raises NotAPlanError."""
+    plan = _Plan(document, environment)
+    (result,) = evaluate([unread_rule(plan.unread)], Graph([plan.stack]))
+    return result if result.findings else None
+
+
 def unread_kinds(document: Any) -> Mapping[str, int]:
     """How many resources the plan has of each type that the table does not know. Raises NotAPlanError."""
     return _Plan(document, PROJECT).unread
@@ -73,6 +78,7 @@ class _Plan:
     def __init__(self, document: Any, environment: str) -> None:
         self._changes = {change["address"]: change for change in _changes(document)}
         self._head = f"urn:pulumi:{environment}::{PROJECT}::"
+        self.stack = Resource(f"{self._head}{_STACK}::{PROJECT}", _STACK, PROJECT, {})
         self._configuration = Configuration(document, self._changes)
         self._kinds = {address: _kind(change) for address, change in self._changes.items()}
         self._urns = {
@@ -84,9 +90,8 @@ class _Plan:
         )
 
     def graph(self, side: Side) -> Graph:
-        stack = Resource(f"{self._head}{_STACK}::{PROJECT}", _STACK, PROJECT, {})
         read = (self._resource(address, side) for address in self._urns)
-        return Graph([stack, *{one.urn: one for one in self._providers.values()}.values(), *read])
+        return Graph([self.stack, *{one.urn: one for one in self._providers.values()}.values(), *read])
 
     def _resource(self, address: str, side: Side) -> Resource:
         kind = self._kinds[address]
@@ -97,9 +102,8 @@ class _Plan:
         if side == "inputs":
             values = _given(values, kind, expressions)
         origins = {
-            property_name: tuple(self._urns[one] for one in found if one in self._urns)
+            property_name: tuple(self._urn(one) for one in self._configuration.origins(address, expression))
             for name, expression in (expressions or {}).items()
-            if (found := self._configuration.origins(address, expression))
             for property_name in kind.pulumi_names(name)
         }
         return Resource(
@@ -109,27 +113,27 @@ class _Plan:
             props=kind.to_pulumi(values),
             provider=self._provider_of(address, kind),
             dependencies=tuple(dict.fromkeys(urn for group in origins.values() for urn in group)),
-            property_dependencies={name: urns for name, urns in origins.items() if urns},
+            property_dependencies=origins,
         )
 
-    def _provider_of(self, address: str, kind: Kind | kubernetes.Manifest) -> Resource | None:
+    def _urn(self, address: str) -> str:
+        """Of what a property is computed from. What was not read, or only asked for, has one that leads nowhere."""
+        own = split_address(address)[1]
+        terraform = own.removeprefix("data.").partition(".")[0]
+        elsewhere = STACK_REFERENCE if terraform == "terraform_remote_state" else f"{PROJECT}:{terraform}"
+        return self._urns.get(address) or f"{self._head}{elsewhere}::{_name(address)}"
+
+    def _provider_of(self, address: str, kind: Kind | kubernetes.Given) -> Resource | None:
         key = self._configuration.provider_key(address)
         return self._providers.get(key) or self._providers.get(kind.pulumi.partition(":")[0])
 
     def _read_providers(self) -> Iterator[tuple[str, Resource]]:
         for key, described in self._configuration.providers():
-            kind = _PROVIDERS.get(str(described.get("full_name") or described.get("name")).rpartition("/")[2])
-            if kind is None:
-                continue
-            expressions = described.get("expressions") or {}
-            props = {"region": self._configuration.value(expressions.get("region"))}
-            if blocks := expressions.get("default_tags"):
-                tags = self._configuration.value(blocks[0].get("tags"))
-                # A program hands a provider everything as text.
-                props["defaultTags"] = UNKNOWN if tags is UNKNOWN else json.dumps({"tags": tags or {}})
-            name = _name(key)
-            given = {name: value for name, value in props.items() if value is not None}
-            yield key, Resource(f"{self._head}{kind}::{name}", kind, name, given)
+            provider = str(described.get("full_name") or described.get("name")).rpartition("/")[2]
+            if kind := providers.TYPES.get(provider):
+                props = providers.to_pulumi(provider, described.get("expressions") or {}, self._configuration.value)
+                name = _name(key)
+                yield key, Resource(f"{self._head}{kind}::{name}", kind, name, props)
 
 
 def _changes(document: Any) -> list[Mapping[str, Any]]:
@@ -155,8 +159,8 @@ def _changes(document: Any) -> list[Mapping[str, Any]]:
     ]
 
 
-def _kind(change: Mapping[str, Any]) -> Kind | kubernetes.Manifest | None:
-    return by_terraform(change["type"]) or kubernetes.manifest(change)
+def _kind(change: Mapping[str, Any]) -> Kind | kubernetes.Given | None:
+    return by_terraform(change["type"]) or kubernetes.given(change)
 
 
 def _name(address: str) -> str:
@@ -189,7 +193,7 @@ def _any(unknown: Any) -> bool:
 
 
 def _given(
-    values: Mapping[str, Any], kind: Kind | kubernetes.Manifest, expressions: Mapping[str, Any] | None
+    values: Mapping[str, Any], kind: Kind | kubernetes.Given, expressions: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What is written of a resource, not what the provider answers.
 

@@ -70,7 +70,9 @@ def compare(terraform: str, attributes: Mapping[str, Attribute], token: str) -> 
     row = Row(names=dict(_SPELT_OTHERWISE.get(terraform, {})))
     _compare(attributes, {**outputs, **inputs}, objects, (), row)
     computed = {row.names.get(name, camel(name)): name for name in attributes}
-    row.computed = sorted(computed[name] for name in computed.keys() & outputs.keys() - inputs.keys())
+    # All tags are made of what is written, and known from the first.
+    only_given = computed.keys() & outputs.keys() - inputs.keys() - {"tagsAll"}
+    row.computed = sorted(computed[name] for name in only_given)
     return row
 
 
