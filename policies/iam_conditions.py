@@ -22,7 +22,10 @@ class Truth(IntEnum):
     YES = 2
 
     def __invert__(self) -> Truth:
-        return Truth(2 - self)
+        return _OPPOSITE[self]
+
+
+_OPPOSITE = {Truth.NO: Truth.YES, Truth.DEPENDS: Truth.DEPENDS, Truth.YES: Truth.NO}
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,12 @@ class Context:
         found = self.known.get(key)
         if found is not None:
             return found
-        gone = self.closed or any(key == one or (one[-1] in "/:-" and key.startswith(one)) for one in self.absent)
-        return () if gone else None
+        return () if self.closed or _is_among(key, self.absent) else None
+
+
+@lru_cache(maxsize=16_384)
+def _is_among(key: str, absent: tuple[str, ...]) -> bool:
+    return any(key == one or (one[-1] in "/:-" and key.startswith(one)) for one in absent)
 
 
 class UnknownOperatorError(ValueError):
@@ -54,31 +61,48 @@ class UnknownOperatorError(ValueError):
 
 def holds(operator: str, key: str, expected: tuple[str, ...], context: Context) -> Truth:
     """Whether one key's condition holds; `operator` and `key` in lower case. Raises UnknownOperatorError."""
-    quantifier, separator, name = operator.rpartition(":")
-    if_exists = name.endswith("ifexists")
-    name = name.removesuffix("ifexists")
-    if separator and quantifier not in ("foranyvalue", "forallvalues"):
-        raise UnknownOperatorError(operator)
+    asked = _read(operator)
     values = context.values(key)
-    if name == "null":
+    if asked.test is None:
         return Truth.DEPENDS if values is None else _truth(any((not values) == (one == "true") for one in expected))
-    positive = _POSITIVE.get(name, name)
-    test = _TESTS.get(positive)
-    if test is None:
-        raise UnknownOperatorError(operator)
     if values is None:
         return Truth.DEPENDS
-    negated = positive != name
+    test, negated, quantifier = asked.test, asked.negated, asked.quantifier
     if not values:
         if quantifier == "foranyvalue":
-            return _truth(if_exists)
-        return _truth(if_exists or negated or quantifier == "forallvalues")
+            return _truth(asked.if_exists)
+        return _truth(asked.if_exists or negated or quantifier == "forallvalues")
     fits = [max((test(value, one, context) for one in expected), default=Truth.NO) for value in values]
     if quantifier == "foranyvalue":
         return max(~one if negated else one for one in fits)
     if quantifier == "forallvalues":
         return min(~one if negated else one for one in fits)
     return ~max(fits) if negated else max(fits)
+
+
+@dataclass(frozen=True)
+class _Operator:
+    """`ForAnyValue:StringNotLikeIfExists` in its parts. No test: it asks whether the key is absent."""
+
+    quantifier: str
+    test: Callable[[str, str, Context], Truth] | None
+    negated: bool
+    if_exists: bool
+
+
+@lru_cache(maxsize=1_024)
+def _read(operator: str) -> _Operator:
+    quantifier, separator, name = operator.rpartition(":")
+    if_exists = name.endswith("ifexists")
+    name = name.removesuffix("ifexists")
+    if separator and quantifier not in ("foranyvalue", "forallvalues"):
+        raise UnknownOperatorError(operator)
+    if name == "null":
+        return _Operator(quantifier, None, negated=False, if_exists=if_exists)
+    positive = _POSITIVE.get(name, name)
+    if (test := _TESTS.get(positive)) is None:
+        raise UnknownOperatorError(operator)
+    return _Operator(quantifier, test, positive != name, if_exists)
 
 
 def matched(pattern: str, text: str, context: Context, *, wild: bool = True, ignore_case: bool = False) -> Truth:
@@ -109,6 +133,7 @@ def matched(pattern: str, text: str, context: Context, *, wild: bool = True, ign
     return Truth.YES if sure else Truth.DEPENDS
 
 
+@lru_cache(maxsize=16_384)
 def said(operator: str, key: str, expected: tuple[str, ...]) -> str:
     """A condition in words: `kms:ViaService is s3.eu-west-1.amazonaws.com`."""
     name = operator.rpartition(":")[2].removesuffix("ifexists")

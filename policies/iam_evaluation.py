@@ -72,6 +72,21 @@ def conjoined(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
 NO, YES = Said(Truth.NO), Said(Truth.YES)
 
 
+class Statements(tuple[Statement, ...]):
+    """Statements that many requests are asked about. Which of them name an action is found once."""
+
+    def __init__(self, _: Iterable[Statement] = ()) -> None:
+        self._naming: dict[tuple[str, str], tuple[Statement, ...]] = {}
+
+    def naming(self, effect: str, action: str) -> tuple[Statement, ...]:
+        """Those of an effect that are about an action."""
+        found = self._naming.get((effect, action))
+        if found is None:
+            found = tuple(one for one in self if one.effect == effect and names(one, action))
+            self._naming[effect, action] = found
+        return found
+
+
 @dataclass(frozen=True)
 class Policies:
     """All statements that are asked about a request.
@@ -93,21 +108,32 @@ class Policies:
 
 def evaluate(policies: Policies, request: Request, *, own_account: bool = True) -> Said:
     """Whether the request is allowed. `own_account`: whether the caller is of the resource's account."""
-    every = (*(policies.identity or ()), *(policies.boundary or ()), *policies.resource, *policies.control)
-    denied = spoken(every, "Deny", request)
-    if denied.truth is Truth.YES:
-        return NO
+    allowed = _allowed(policies, request, own_account)
+    if allowed.truth is Truth.NO:
+        return NO  # whatever is denied besides
+    denied = NO
+    for group in (policies.identity or (), policies.boundary or (), policies.resource, policies.control):
+        denied = denied.either(spoken(group, "Deny", request))
+        if denied.truth is Truth.YES:
+            return NO
+    return allowed.both(Said(~denied.truth, tuple(f"not where {one}" for one in denied.conditions), denied.unread))
+
+
+def _allowed(policies: Policies, request: Request, own_account: bool) -> Said:
     bound = YES if policies.boundary is None else spoken(policies.boundary, "Allow", request)
     own = spoken(policies.identity, "Allow", request) if policies.identity is not None else _NOT_SEEN
     own = own.both(bound)
+    either_is_enough = own_account and not policies.decides_itself
+    if either_is_enough and own.truth is Truth.YES:
+        return YES
     named = spoken(policies.resource, "Allow", request, Named.BY_NAME).both(bound)
     direct = named.either(spoken(policies.resource, "Allow", request, Named.AS_ANYONE))
-    if own_account and not policies.decides_itself:
-        allowed = own.either(direct)
-    else:
-        through_account = own.both(spoken(policies.resource, "Allow", request, Named.BY_ACCOUNT))
-        allowed = (direct if own_account else own.both(direct)).either(through_account)
-    return allowed.both(Said(~denied.truth, tuple(f"not where {one}" for one in denied.conditions), denied.unread))
+    if either_is_enough:
+        return own.either(direct)
+    if own.truth is Truth.NO:
+        return direct if own_account else NO
+    through_account = own.both(spoken(policies.resource, "Allow", request, Named.BY_ACCOUNT))
+    return (direct if own_account else own.both(direct)).either(through_account)
 
 
 _NOT_SEEN = Said(Truth.DEPENDS, ("its own policies allow it, which are not in this stack",))
@@ -124,19 +150,19 @@ class Named(Enum):
 def spoken(statements: Iterable[Statement], effect: str, request: Request, named: Named | None = None) -> Said:
     """What the statements of one effect say together: any of them is enough. `named`: only those that mean the caller
     so."""
+    about = statements if isinstance(statements, Statements) else Statements(statements)
     found = NO
-    for statement in statements:
-        if statement.effect == effect:
-            found = found.either(speaks_of(statement, request, named))
-            if found.truth is Truth.YES:
-                break
+    for statement in about.naming(effect, request.action):
+        answer = _fits(statement, request, named)
+        if answer.truth is Truth.YES:
+            return YES
+        if answer.truth is not Truth.NO:
+            found = found.either(answer)
     return found
 
 
-def speaks_of(statement: Statement, request: Request, named: Named | None = None) -> Said:
-    """Whether a statement is about the request."""
-    if not names(statement, request.action):
-        return NO
+def _fits(statement: Statement, request: Request, named: Named | None) -> Said:
+    """Whether a statement that names the action is about the rest of the request."""
     who = _principal(statement, request, named)
     if who is Truth.NO:
         return NO
@@ -182,6 +208,8 @@ def _resource(statement: Statement, request: Request) -> Truth:
     patterns = statement.not_resources or statement.resources
     if not patterns:
         return Truth.YES
+    if "*" in patterns:
+        return Truth.NO if statement.not_resources else Truth.YES
     fits = max(matched(_any_partition(one), _any_partition(request.resource), request.context) for one in patterns)
     return ~fits if statement.not_resources else fits
 

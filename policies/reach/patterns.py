@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 from trainyard.policies import documents
 from trainyard.policies.documents import Statement
@@ -15,28 +16,34 @@ _OBJECT = re.compile(r"arn:[^:]*:s3:::(?P<bucket>[^/]*)(?:/(?P<key>.*))?", re.DO
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
-class Patterns:
-    """The resources that statements allow, to tell cheaply that a resource is none of them."""
+class Meant:
+    """Which of many identities' statements may allow something on a resource, told cheaply for each resource."""
 
-    def __init__(self, statements: Iterable[Statement]) -> None:
-        self._exact: set[str] = set()
-        self._prefixes: set[str] = set()
-        for statement in statements:
-            if statement.effect != "Allow":
-                continue
-            for pattern in ("*",) if statement.not_resources else statement.resources:
-                base = pattern.partition("/")[0] if ":s3:::" in pattern else pattern
+    def __init__(self, identities: Iterable[tuple[int, Iterable[Statement]]]) -> None:
+        self._exact: defaultdict[str, set[int]] = defaultdict(set)
+        self._prefixes: defaultdict[str, set[int]] = defaultdict(set)
+        for number, statements in identities:
+            for base in {base for one in statements if one.effect == "Allow" for base in _bases(one)}:
                 fixed = re.split(r"[*?$]", base, maxsplit=1)[0]
                 if fixed == base:
-                    self._exact.add(base)
+                    self._exact[base].add(number)
                 else:
                     # Partitions and accounts may be wild: nothing is told by a prefix so short.
-                    self._prefixes.add(fixed if fixed.count(":") > 2 else "")
+                    self._prefixes[fixed if fixed.count(":") > 2 else ""].add(number)
+        self._lengths = sorted({len(prefix) for prefix in self._prefixes})
 
-    def may_mean(self, arn: str | None) -> bool:
+    def by(self, arn: str | None) -> set[int]:
+        """Numbers of the identities; of all that allow anything, where the ARN is not known."""
         if arn is None:
-            return bool(self._prefixes or self._exact)
-        return arn in self._exact or any(arn.startswith(one) for one in self._prefixes)
+            return set().union(*self._prefixes.values(), *self._exact.values())
+        starts = (arn[:length] for length in self._lengths if length <= len(arn))
+        return set(self._exact.get(arn, ())).union(*(self._prefixes.get(start, ()) for start in starts))
+
+
+def _bases(statement: Statement) -> Iterator[str]:
+    """Patterns of whole resources: of a bucket, without the keys."""
+    for pattern in ("*",) if statement.not_resources else statement.resources:
+        yield pattern.partition("/")[0] if ":s3:::" in pattern else pattern
 
 
 def key_pattern(pattern: str, bucket: str, context: Context) -> str | None:

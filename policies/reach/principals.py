@@ -14,7 +14,7 @@ from trainyard.policies.aws import tags_of
 from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.iam_conditions import Context, Truth
-from trainyard.policies.iam_evaluation import Request, spoken
+from trainyard.policies.iam_evaluation import Request, Statements, spoken
 from trainyard.policies.reach.table import managed_policy
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
 
@@ -126,7 +126,7 @@ class _Finder:
             elif read:
                 reason = "whether a policy is this identity's is not known yet"
                 found.unread.append(UnverifiedError(Value(UNKNOWN, (), resource.urn), reason))
-        found.statements = tuple(statements)
+        found.statements = Statements(statements)
         self._bound(found, resource)
         if resource.type in ROLES:
             found.takers = list(self._takers(resource))
@@ -185,7 +185,7 @@ class _Finder:
             return
         policy = self._attached(resource, boundary)
         try:
-            found.boundary = tuple(_read(policy))
+            found.boundary = Statements(_read(policy))
         except UnverifiedError:
             # What is not read narrows nothing: the reach shown is the wider one.
             found.limits = ("its permissions boundary lets it, which is not in this stack",)

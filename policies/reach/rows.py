@@ -13,9 +13,9 @@ from trainyard.policies.accounts import account_of, own_accounts
 from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph
 from trainyard.policies.iam_conditions import Context, Truth
-from trainyard.policies.iam_evaluation import NO, Policies, Request, Said, conjoined, evaluate, names
+from trainyard.policies.iam_evaluation import NO, Policies, Request, Said, Statements, conjoined, evaluate, names
 from trainyard.policies.reach.outsiders import control, outsiders
-from trainyard.policies.reach.patterns import Patterns, instance, key_pattern
+from trainyard.policies.reach.patterns import Meant, instance, key_pattern
 from trainyard.policies.reach.principals import ROLES, Principal, Taker, principals
 from trainyard.policies.reach.table import table
 from trainyard.policies.reach.targets import Target, targets
@@ -117,9 +117,9 @@ class Asking:
                 self._by_trust[name].append(role)
         self.assumed: defaultdict[str, list[Principal]] = defaultdict(list)
         self._keys = {one.arn: one for one in self.targets if one.kind == "key" and one.arn}
-        self._control = tuple(control(graph, self._accounts))
-        self._statements: dict[tuple[int, str], tuple[Statement, ...]] = {}
-        self._patterns: dict[tuple[int, str], Patterns] = {}
+        self._control = Statements(control(graph, self._accounts))
+        self._statements: dict[tuple[int, str], Statements] = {}
+        self._meant: dict[str, Meant] = {}
 
     def rows(self) -> Iterator[Row]:
         found: defaultdict[str, list[Row]] = defaultdict(list)
@@ -164,23 +164,25 @@ class Asking:
         allowing = [one for one in target.statements if one.effect == "Allow"]
         named = {name for one in allowing for name in one.principals}
         open_to = [documents.pinned(one, "aws:principalarn") for one in allowing if one.for_anyone]
-        for principal in self.own:
+        touching = self._touching(target)
+        for position, principal in enumerate(self.own):
             arn = principal.arn or ""
-            if arn in named or self._touches(principal, target) or any(_among(arn, pinned) for pinned in open_to):
+            if position in touching or arn in named or any(_among(arn, pinned) for pinned in open_to):
                 yield principal
         yield from outsiders(target, self._accounts, self._by_arn)
 
-    def _touches(self, principal: Principal, target: Target) -> bool:
-        slot = (id(principal), target.service)
-        if slot not in self._patterns:
-            self._patterns[slot] = Patterns(self._of_service(principal, target.service))
-        return self._patterns[slot].may_mean(target.arn)
+    def _touching(self, target: Target) -> set[int]:
+        """Positions of those whose own policies may mean it."""
+        if (meant := self._meant.get(target.service)) is None:
+            every = ((position, self._of_service(one, target.service)) for position, one in enumerate(self.own))
+            meant = self._meant[target.service] = Meant(every)
+        return meant.by(target.arn)
 
-    def _of_service(self, principal: Principal, service: str) -> tuple[Statement, ...]:
+    def _of_service(self, principal: Principal, service: str) -> Statements:
         slot = (id(principal), service)
         if slot not in self._statements:
             every = principal.statements or ()
-            self._statements[slot] = tuple(one for one in every if _is_about(one, service))
+            self._statements[slot] = Statements(one for one in every if _is_about(one, service))
         return self._statements[slot]
 
     def _access(self, principal: Principal, target: Target) -> Iterator[Row]:
@@ -209,9 +211,9 @@ class Asking:
 
     def may(self, principal: Principal, target: Target, access: str, actions: Iterable[str], arn: str) -> Said:
         """Whether any of the actions on one place in a target is allowed, with the key that it takes."""
-        found = NO
+        found, context = NO, target.over(principal.context)
         for action in actions:
-            said = self._ask(principal, target, action, arn, target.over(principal.context))
+            said = self._ask(principal, target, action, arn, context)
             found = found.either(said)
             if found.truth is Truth.YES:
                 break

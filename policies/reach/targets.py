@@ -11,6 +11,7 @@ from trainyard.policies.aws import BUCKETS, KEYS, QUEUES, split, tags_of
 from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.iam_conditions import Context
+from trainyard.policies.iam_evaluation import Statements
 from trainyard.policies.values import UnverifiedError, Value
 
 _KINDS = {
@@ -78,7 +79,7 @@ def _target(kind: str, resource: Resource, graph: Graph) -> Target:
         statements += _granted(found, graph)
     if kind == "bucket":
         found.key = _encrypted_with(resource, graph)
-    found.statements = tuple(statements)
+    found.statements = Statements(statements)
     region = resource.props.get("region") or (resource.provider.props.get("region") if resource.provider else None)
     if isinstance(region, str):
         found.context["aws:requestedregion"] = (region,)
