@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trainyard.cli import environments, output
+from trainyard.cli import environments, output, state_places
 from trainyard.cli.progress import EngineProgress, console, step, table
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _judged(environment: str, changes: list[str]) -> Report:
     except toolchain.ToolError as missing:
         return gate.Report(environment, settings.region, gate.Status.FAILED, error=str(missing))
     with step(f"{environment} in a throw-away account of {settings.region}") as shown:
-        return gate.judge(environment, values, settings, on_event=EngineProgress(shown))
+        report = gate.judge(environment, values, settings, on_event=EngineProgress(shown))
+    return gate.with_more(report, state_places.judged(environment, require_checkout(), settings))
 
 
 def _show(report: Report) -> None:

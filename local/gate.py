@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from trainyard.local.shown_values import shown
 from trainyard.local.toolchain import Progress, ToolError
 from trainyard.policies.analyzer import level_told, told
 from trainyard.policies.in_force import in_force
-from trainyard.policies.rule import Level, Verdict
+from trainyard.policies.rule import Level, Result, Verdict
 from trainyard.policies.state import evaluate_export
 from trainyard.stacks.settings import Settings
 
@@ -106,6 +107,17 @@ def _judge_in(
     findings = tuple(_over_all(export) if settings.stack_layers and not error else _findings(result.violations))
     status, resources = _status(findings, error), planned_resources(export)
     return Report(environment, settings.region, status, resources, findings, error, frozenset(result.policies))
+
+
+def with_more(report: Report, results: Iterable[Result]) -> Report:
+    """The report with what was found besides, outside of the program."""
+    more = tuple(
+        PolicyFinding(result.rule.id, finding.level.value, result.resource.urn, told(result, finding))
+        for result in results
+        for finding in result.findings
+    )
+    findings = (*report.policies, *more)
+    return replace(report, policies=findings, status=_status(findings, report.error)) if more else report
 
 
 def readable(values: Mapping[str, Any]) -> dict[str, Any]:

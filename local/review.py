@@ -48,6 +48,8 @@ class Source:
     values: Mapping[str, Any]
     """The whole configuration of the stack, by full key."""
     settings: Settings
+    file: Path | None = None
+    """Where that is written, if it is not the environment's own file in `project`."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,11 @@ def lay_out(repository: Path, reference: str, folder: Path) -> str:
     with tempfile.TemporaryFile() as archive:
         _git(repository, "archive", "--format=tar", commit, stdout=archive.fileno())
         archive.seek(0)
-        with tarfile.open(fileobj=archive) as packed:
-            packed.extractall(folder, filter="data")
+        try:
+            with tarfile.open(fileobj=archive) as packed:
+                packed.extractall(folder, filter="data")
+        except tarfile.TarError as refused:  # such as a link out of the repository
+            raise RevisionError(f"{reference} ({commit[:12]}) cannot be laid out: {refused}") from None
     if not (folder / "Pulumi.yaml").is_file():
         raise RevisionError(f"{reference} ({commit[:12]}) has no Pulumi.yaml: it is no revision of this project")
     environment = folder / ".venv"

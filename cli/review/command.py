@@ -6,6 +6,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -120,7 +121,7 @@ def _base(reference: str, root: Path, laid_out: Path) -> tuple[str, Callable[[st
 
     file = Path(reference)
     if file.suffix in (".yaml", ".yml") and file.is_file():
-        return str(file), lambda name: Source(str(file), root, *environments.read(name, file))
+        return str(file), lambda name: Source(str(file), root, *environments.read(name, file), file)
     commit = revision.lay_out(root, reference, laid_out)
     label = f"{reference} ({commit[:7]})"
 
@@ -153,7 +154,8 @@ def _with_base(
 ) -> Comparison:
     from trainyard.local import review as engine
 
-    return engine.compare(name, base_of(name), head, tell=tell)
+    base = base_of(name)
+    return _with_state_places(engine.compare(name, base, head, tell=tell), base, head)
 
 
 def _with_state(
@@ -161,7 +163,23 @@ def _with_state(
 ) -> Comparison:
     from trainyard.local import review as engine
 
-    return engine.compare_with_state(name, exported, label, head, tell=tell)
+    # An exported state does not say where it was kept: what is wrong with that counts as new.
+    return _with_state_places(engine.compare_with_state(name, exported, label, head, tell=tell), None, head)
+
+
+def _with_state_places(found: Comparison, base: Source | None, head: Source) -> Comparison:
+    """What is found, with what there is to say of where Pulumi keeps the state."""
+    from trainyard.cli import state_places
+
+    before, after = (
+        state_places.judged(found.environment, one.project, one.settings, one.file) if one else ()
+        for one in (base, head)
+    )
+    return replace(
+        found,
+        base=replace(found.base, results=(*found.base.results, *before)),
+        head=replace(found.head, results=(*found.head.results, *after)),
+    )
 
 
 def _each(names: list[str], root: Path, changes: list[str], compared: Compared) -> Iterator[Environment]:

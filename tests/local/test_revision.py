@@ -61,3 +61,12 @@ def test_revision_of_something_else(repository: Path, tmp_path: Path) -> None:
 
     with pytest.raises(RevisionError, match=r"no Pulumi\.yaml"):
         lay_out(repository, "main", tmp_path / "base")
+
+
+def test_revision_that_would_reach_out_of_its_folder(repository: Path, tmp_path: Path) -> None:
+    (repository / "out").symlink_to("/etc")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "third")
+
+    with pytest.raises(RevisionError, match=r"HEAD \(\w{12}\) cannot be laid out: .*'out'"):
+        lay_out(repository, "HEAD", tmp_path / "base")
