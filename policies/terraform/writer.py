@@ -13,6 +13,8 @@ from trainyard.policies.terraform.table import by_pulumi
 from trainyard.policies.values import UNKNOWN
 
 FORMAT_VERSION = "1.2"
+TERRAFORM_VERSION = "1.11.4"
+"""What writes that format. Some readers take a document without one for no plan."""
 _REGISTRY = "registry.terraform.io/hashicorp"
 _PROVIDERS = "pulumi:providers:"
 
@@ -51,6 +53,7 @@ class _Writer:
         values = {urn: values for urn, (_, values) in self._values.items()}
         document = {
             "format_version": FORMAT_VERSION,
+            "terraform_version": TERRAFORM_VERSION,
             "planned_values": {
                 "root_module": {
                     "resources": [

@@ -39,7 +39,8 @@ def _resources() -> dict[str, tuple[frozenset[str], Path]]:
 @cache
 def _nested(folder: Path) -> frozenset[str]:
     """The names of all properties of the objects that a service's resources hold."""
-    text = (folder / "outputs.py").read_text(encoding="utf-8")
+    source = folder / "outputs.py"
+    text = source.read_text(encoding="utf-8") if source.exists() else ""
     return frozenset(named or plain for named, plain in _GETTER.findall(text))
 
 
