@@ -42,7 +42,7 @@ LONG = (
     "trainer/test_plan.py",
 )
 """Files, or folders that one worker takes whole, that take longest, longest first."""
-TOGETHER = ("tests/standing/", "tests/local/kubernetes/")
+TOGETHER = ("tests/standing/", "tests/local/kubernetes/", "tests/cli/browser/")
 """Folders whose tests share what takes long to start: one worker starts it, and not each."""
 
 

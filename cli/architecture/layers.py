@@ -17,9 +17,9 @@ class Layer:
 
 LAYERS: Mapping[str, Layer] = {
     "workloads": Layer("Workloads", "what stands in Kubernetes before the first job", "#6d5bd0"),
-    "cluster": Layer("Cluster", "EKS, its nodes, the shared file system", "#d9702b"),
-    "data": Layer("Data", "network, keys, buckets, images: long-lived and protected", "#1f8a5b"),
-    "": Layer("Other", "components of other programs, and what is in none", "#64748b"),
+    "cluster": Layer("Cluster", "EKS, its nodes, the shared file system", "#b3541e"),
+    "data": Layer("Data", "network, keys, buckets, images: long-lived and protected", "#18724a"),
+    "": Layer("Other", "components of other programs, and what is in none", "#56647a"),
 }
 """From top to bottom: each stands on those below it."""
 

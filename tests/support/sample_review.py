@@ -1,4 +1,4 @@
-"""A review as people meet it: an environment with all that a page can show, one that is clean, one that does not come up.
+"""A review as people meet it: an environment with all that a page can show, a clean one, one that does not come up.
 
 The graph behind the picture, the costs and the reach is an exported state of the whole platform. Findings are what the
 rules say of their own examples.
@@ -137,7 +137,7 @@ def _changes(export: dict[str, Any]) -> tuple[Change, ...]:
             Operation.UPDATE,
             PropertyChange("tags.owner", NASTY, RIGHT_TO_LEFT),
             PropertyChange("tags.role", None, LONG_WORD),
-            PropertyChange("tags.token", "(secret)", "(secret)"),
+            PropertyChange("tags.token", "[secret]", "[secret]"),
         ),
         change(
             NODES,
