@@ -60,7 +60,10 @@ def _require_all(counted: Mapping[str, Any], seen: int) -> None:
 
 def _state(step: Mapping[str, Any]) -> dict[str, Any]:
     new, old = step["newState"], step.get("oldState") or {}
-    state = {**new, "inputs": _known(new.get("inputs") or {}), "outputs": dict(_outputs(step["op"], new, old))}
+    inputs = _known(new.get("inputs") or {})
+    state = {**new, "inputs": inputs, "outputs": dict(_outputs(step["op"], new, old))}
+    # Which properties were given tells rules which of the unknown ones are the provider's to choose.
+    state["propertyDependencies"] = {**dict.fromkeys(inputs, ()), **(new.get("propertyDependencies") or {})}
     if step["op"] in _KEPT and "id" in old:
         state["id"] = old["id"]
     return state

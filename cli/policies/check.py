@@ -51,6 +51,8 @@ def check(
     _require_known(environment)
     found = document.read(file, environment)
     results = [one for one in evaluate_all(judging, found.inputs, found.outputs) if one.findings]
+    if found.unread is not None:
+        results.append(found.unread)
     judged = judged_file(found.stack, str(file), results, len(found.outputs.resources))
     review = Review("", str(file), (judged,))
     if format_ is Format.SARIF:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainyard.policies.graph import Graph
+    from trainyard.policies.rule import Result
 
 LARGEST = 1 << 30
 """Bytes. 5,000 resources take some 50 MiB."""
@@ -38,17 +39,20 @@ class Document:
     inputs: Graph
     outputs: Graph
     notice: str = ""
-    """What in the file was not judged."""
+    """What in the file is not known, and how it would be."""
+    unread: Result | None = None
+    """Tells which resources are of kinds that no rule can read."""
 
 
 def read(file: Path, environment: str = "") -> Document:
     """The file's resources, as those of `environment` where one is given. Raises `UnreadableFileError`."""
     from trainyard.policies.saved_preview import UnusablePreviewError
+    from trainyard.policies.terraform.plan import NotAPlanError
 
     content = _parsed(file)
     try:
         return _recognised(content, environment)
-    except (UnreadableFileError, UnusablePreviewError) as wrong:
+    except (UnreadableFileError, UnusablePreviewError, NotAPlanError) as wrong:
         raise UnreadableFileError(f"{file}: {wrong}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as wrong:
         raise UnreadableFileError(f"{file}: it is damaged, or not {_KINDS}: {_said(wrong)}") from None
@@ -86,6 +90,7 @@ def _what_instead_of_json(wrong: json.JSONDecodeError) -> str:
 
 def _recognised(content: Any, environment: str) -> Document:
     from trainyard.policies import saved_preview
+    from trainyard.policies.terraform.plan import is_plan
 
     if not isinstance(content, Mapping):
         raise UnreadableFileError(f"it is JSON, but not {_KINDS}")
@@ -97,7 +102,7 @@ def _recognised(content: Any, environment: str) -> Document:
     if isinstance(content.get("checkpoint"), Mapping):  # as a backend keeps it
         _require_version(content.get("version"))
         return _pulumi("state file", {"deployment": content["checkpoint"].get("latest") or {}}, environment)
-    if "planned_values" in content:
+    if is_plan(content):
         return _terraform(content, environment)
     if "resourcePlans" in content:
         raise UnreadableFileError(
@@ -142,8 +147,13 @@ def _terraform(content: Mapping[str, Any], environment: str) -> Document:
 
     if not environment:
         raise UnreadableFileError("it is a Terraform plan, which names no environment: --environment says which it is")
-    inputs, outputs = (plan.graph_of_plan(content, environment, side) for side in ("inputs", "outputs"))
-    return Document("Terraform plan", environment, inputs, outputs)
+    return Document(
+        "Terraform plan",
+        environment,
+        plan.graph_of_plan(content, environment, "inputs"),
+        plan.graph_of_plan(content, environment, "outputs"),
+        unread=plan.unread(content, environment),
+    )
 
 
 def _renamed(value: Any, change: Callable[[str], str]) -> Any:

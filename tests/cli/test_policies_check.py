@@ -85,6 +85,28 @@ def test_each_kind_is_recognised_and_judged_alike(said, content: dict, kind: str
     assert rotation(told) == [("violation", "mandatory", "enableKeyRotation")]
 
 
+def plan(**after: Any) -> dict[str, Any]:
+    """A Terraform plan that makes a key, and something that no rule can read."""
+    name = "registry.terraform.io/hashicorp/aws"
+    changes = [
+        {"address": f"{kind}.key", "mode": "managed", "type": kind, "name": "key", "provider_name": name}
+        | {"change": {"actions": ["create"], "before": None, "after": after, "after_unknown": {}}}
+        for kind in ("aws_kms_key", "aws_no_such_thing")
+    ]
+    return {"format_version": "1.2", "planned_values": {}, "resource_changes": changes, "configuration": {}}
+
+
+def test_a_terraform_plan_is_judged_as_the_environment_that_is_named(said) -> None:
+    status, told = said(plan(enable_key_rotation=False), "--environment", "dev", "--format", "json")
+
+    assert (status, json.loads(told)["kind"]) == (1, "Terraform plan")
+    assert rotation(told) == [("violation", "mandatory", "enableKeyRotation")]
+    (unread,) = (one for one in json.loads(told)["findings"] if one["rule"] == "terraform-kinds-read")
+    assert "aws_no_such_thing (1)" in unread["message"]
+    with pytest.raises(UnreadableFileError, match="--environment says which it is"):
+        said(plan())
+
+
 def test_what_only_advises_is_told_and_stops_nothing(said) -> None:
     status, told = said(state(GOOD))
 
