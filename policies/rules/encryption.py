@@ -21,7 +21,7 @@ _KMS_ALGORITHMS = ("aws:kms", "aws:kms:dsse")
     applies=BUCKETS,
     controls={
         "FSBP": ("S3.17",),
-        "Checkov": ("CKV_AWS_145",),
+        "Checkov": ("CKV_AWS_19", "CKV_AWS_145"),
         "Trivy": ("AWS-0132",),
         "NIST 800-53": ("SC-28", "SC-13"),
         "ISO 27001": ("A.8.24",),

@@ -53,7 +53,7 @@ def no_full_admin(carrier: Resource) -> Iterator[Finding]:
     title="No identity policy allows a whole service, or changes by a pattern on every resource",
     severity=Severity.HIGH,
     applies=CARRIERS,
-    controls={"FSBP": ("IAM.21",), "Checkov": ("CKV_AWS_355",), "Trivy": ("AWS-0057",), **_LEAST},
+    controls={"FSBP": ("IAM.21",), "Checkov": ("CKV_AWS_355", "CKV2_AWS_40"), "Trivy": ("AWS-0057",), **_LEAST},
     why=(
         "A pattern grows with the service: what AWS adds to it tomorrow is allowed today. "
         "s3:* on one's own bucket includes its policy, its logs and its end."

@@ -53,7 +53,6 @@ _NO_SECRET = re.compile(
     applies=has_pods,
     controls={
         "CIS EKS": ("4.4.1", "4.4.2"),
-        "Checkov": ("CKV_K8S_35",),
         "NIST 800-53": ("IA-5", "SC-28"),
         "ISO 27001": ("A.5.17", "A.8.12"),
     },
@@ -189,7 +188,7 @@ def account_token_off(account: Resource) -> Iterator[Finding]:
     applies=_ACCOUNTS | _BINDINGS | _IDENTITIES,
     controls={
         "CIS EKS": ("4.1.5", "5.2.1"),
-        "Checkov": ("CKV_K8S_42",),
+        "Checkov": ("CKV_K8S_41", "CKV_K8S_42"),
         "NIST 800-53": ("AC-6", "AC-2"),
         "ISO 27001": ("A.5.15", "A.5.18"),
     },

@@ -106,7 +106,7 @@ def runs_as_non_root(resource: Resource, graph: Graph) -> Iterator[Finding]:
     applies=has_pods,
     controls={
         "Trivy": ("KSV-0003", "KSV-0022", "KSV-0106"),
-        "Checkov": ("CKV_K8S_25", "CKV_K8S_28", "CKV_K8S_37"),
+        "Checkov": ("CKV_K8S_25", "CKV_K8S_28", "CKV_K8S_37", "CKV_K8S_39"),
         **_LEAST,
     },
     why=(

@@ -40,7 +40,7 @@ _ISOLATION = {"NIST 800-53": ("AC-6", "CM-7", "SC-39"), "ISO 27001": ("A.8.2", "
     controls={
         "CIS EKS": ("4.2.1",),
         "Trivy": ("KSV-0017", "KSV-0103"),
-        "Checkov": ("CKV_K8S_16",),
+        "Checkov": ("CKV_K8S_16", "CKV_K8S_159"),
         **_ISOLATION,
     },
     why="A privileged container is root on its node: it reads every other pod's memory, secrets and AWS credentials.",

@@ -61,7 +61,7 @@ _NETWORK = {"NIST 800-53": ("SC-7", "AC-4"), "ISO 27001": ("A.8.20", "A.8.22")}
     applies=BUCKETS,
     controls={
         "FSBP": ("S3.1", "S3.8"),
-        "Checkov": ("CKV_AWS_53", "CKV_AWS_54", "CKV_AWS_55", "CKV_AWS_56"),
+        "Checkov": ("CKV_AWS_53", "CKV_AWS_54", "CKV_AWS_55", "CKV_AWS_56", "CKV2_AWS_6"),
         "Trivy": ("AWS-0086", "AWS-0087", "AWS-0091", "AWS-0093"),
         **_ACCESS,
     },
@@ -143,7 +143,7 @@ def no_public_acl(resource: Resource) -> Iterator[Finding]:
     applies=_POLICY_HOLDERS,
     controls={
         "FSBP": ("S3.2", "S3.3", "SQS.3", "SNS.4", "KMS.5"),
-        "Checkov": ("CKV_AWS_70", "CKV_AWS_33", "CKV_AWS_168"),
+        "Checkov": ("CKV_AWS_70", "CKV_AWS_33", "CKV_AWS_168", "CKV_AWS_169", "CKV_AWS_387"),
         **_ACCESS,
     },
     why='"Principal": "*" in an Allow means every AWS account there is, and for most actions everyone without one.',
@@ -170,7 +170,7 @@ def no_public_principal(holder: Resource) -> Iterator[Finding]:
     applies=_GROUPS | {_INGRESS, _GROUP_RULE},
     controls={
         "FSBP": ("EC2.18", "EC2.19"),
-        "Checkov": ("CKV_AWS_24", "CKV_AWS_25", "CKV_AWS_277"),
+        "Checkov": ("CKV_AWS_24", "CKV_AWS_25", "CKV_AWS_260", "CKV_AWS_277"),
         "Trivy": ("AWS-0107",),
         **_NETWORK,
     },

@@ -103,7 +103,7 @@ def _whole_accounts(statement: Statement) -> Iterator[str]:
     title="A role for an identity provider's tokens says which subject and which audience",
     severity=Severity.CRITICAL,
     applies=_ROLES,
-    controls={"Checkov": ("CKV_AWS_358",), **_IDENTITY},
+    controls={"Checkov": ("CKV_AWS_358", "CKV_AWS_393"), **_IDENTITY},
     why=(
         "GitHub signs tokens for everybody's workflows, a cluster for every pod. A trust without `sub` takes all of "
         "them; one with a pattern that is open too early takes a repository or a namespace that a stranger names."
