@@ -213,3 +213,11 @@ def test_a_review_finds_the_row_that_a_change_brings(tmp_path: Path) -> None:
     assert told(judging) == ["levels-in-force"]
     assert told(judging.with_levels_of(tmp_path / "earlier.yaml")) == []
     assert told(judging.with_levels_of(tmp_path / "gone.yaml")) == []
+
+
+def test_the_pages_rows_are_in_order(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "exemptions.md"
+    (block,) = (one for one in page.read_text(encoding="utf-8").split("```") if one.startswith("yaml\nlevels:"))
+    (tmp_path / "levels.yaml").write_text(block.removeprefix("yaml\n"))
+
+    assert len(in_force(tmp_path).require_order().levels.rows) == 2
