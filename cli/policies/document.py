@@ -126,7 +126,7 @@ def _pulumi(kind: str, export: Mapping[str, Any], environment: str) -> Document:
     from trainyard.policies.state import graph_of
 
     resources = export["deployment"].get("resources") or []
-    if not isinstance(resources, list) or not all(isinstance(one, Mapping) and "urn" in one for one in resources):
+    if not isinstance(resources, list) or not all(map(_is_resource, resources)):
         raise UnreadableFileError("its deployment.resources is no list of resources")
     stacks = {found[1] for one in resources if (found := _STACK.match(str(one["urn"])))}
     if len(stacks) > 1 and environment:
@@ -140,6 +140,10 @@ def _pulumi(kind: str, export: Mapping[str, Any], environment: str) -> Document:
     notice = f"{closed} as unknown: pulumi stack export --show-secrets opens them" if secret else ""
     stack = environment or ", ".join(sorted(stacks))
     return Document(kind, stack, graph_of(export, "inputs"), graph_of(export, "outputs"), notice)
+
+
+def _is_resource(raw: Any) -> bool:
+    return isinstance(raw, Mapping) and isinstance(raw.get("urn"), str) and isinstance(raw.get("type"), str)
 
 
 def _terraform(content: Mapping[str, Any], environment: str) -> Document:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import copy
 import json
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trainyard.cli.main import app
-from trainyard.cli.policies.document import UnreadableFileError
+from trainyard.cli.policies.document import UnreadableFileError, read
+from trainyard.policies.evaluation import evaluate_all
+from trainyard.policies.in_force import InForce
 
 HEAD = "urn:pulumi:dev::trainyard::"
 ROOT = {"urn": f"{HEAD}pulumi:pulumi:Stack::trainyard-dev", "type": "pulumi:pulumi:Stack"}
@@ -187,7 +193,8 @@ FAILED = {"severity": "error", "message": "no credentials"}
         (changed(state(GOOD), version=1), "version 1, and 3 and 4 are known"),
         ({"version": 3, "deployment": {"resources": "none"}}, "no list of resources"),
         ({"version": 3, "deployment": {"resources": [{"type": KEY}]}}, "no list of resources"),
-        ({"version": 3, "deployment": {"resources": [{"urn": ROOT["urn"]}]}}, "damaged"),
+        ({"version": 3, "deployment": {"resources": [{"urn": ROOT["urn"]}]}}, "no list of resources"),
+        (state(GOOD, provider=7), "damaged"),
         ({"manifest": {}, "resourcePlans": {}}, "pulumi preview --json"),
         ({"version": 4, "terraform_version": "1.9.0", "lineage": "x", "resources": []}, "a plan as JSON"),
         (changed(preview(GOOD), changeSummary={"create": 2, "same": 7}), "--show-sames"),
@@ -250,3 +257,35 @@ def test_junit_has_a_failure_for_each_violation(said) -> None:
     failed = [case.get("name") for case in ET.fromstring(told).iter("testcase") if case.find("failure") is not None]
     assert "kms-rotation: key.enableKeyRotation" in failed
     assert not any("comes up" in name for name in failed)
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.just(UNKNOWN),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=8), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places_in(value: Any, path: tuple = ()) -> Iterator[tuple]:
+    """The path to every value inside."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inside in items:
+        yield (*path, step)
+        yield from places_in(inside, (*path, step))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_file_is_judged_or_refused_and_nothing_else(data: st.DataObject, tmp_path: Path) -> None:
+    content = copy.deepcopy(data.draw(st.sampled_from([state(GOOD), preview(GOOD), plan(enable_key_rotation=True)])))
+    *path, last = data.draw(st.sampled_from(list(places_in(content))))
+    holder: Any = content
+    for step in path:
+        holder = holder[step]
+    holder[last] = data.draw(ODD)
+    (tmp_path / "odd.json").write_text(json.dumps(content))
+
+    with suppress(UnreadableFileError):
+        found = read(tmp_path / "odd.json", "dev")
+        results = list(evaluate_all(InForce(), found.inputs, found.outputs))
+        assert bool(results) == bool(found.outputs.resources)
