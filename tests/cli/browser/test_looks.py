@@ -108,6 +108,19 @@ def test_a_phone_scrolls_down_only_and_has_every_word_in_sight(open_page: Open) 
     assert time.evaluate("one => getComputedStyle(one, '::before').content") == '"time: "'
 
 
+def test_no_width_makes_the_page_scroll_sideways(open_page: Open) -> None:
+    page = open_page()
+    lay_out(page)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    wider = {}
+    for width in (320, 480, 681, 768, 1000, 1024, 1600):
+        page.set_viewport_size({"width": width, "height": 900})
+        if (needed := page.evaluate("document.documentElement.scrollWidth")) > width:
+            wider[width] = needed
+
+    assert wider == {}
+
+
 def test_fingers_find_what_they_tap(open_page: Open) -> None:
     page = open_page(**PHONE)
     lay_out(page)

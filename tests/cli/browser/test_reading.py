@@ -164,7 +164,7 @@ def test_paper_shows_what_is_closed_on_the_screen(open_page: Open) -> None:
     page.emulate_media(media="print")
     hidden = page.evaluate(
         """() => [...document.querySelectorAll("details *:not(summary, .unseen)")].filter(
-             one => !one.children.length && one.textContent.trim() && !one.getBoundingClientRect().height).length"""
+             one => !one.children.length && one.textContent.trim() && !one.checkVisibility()).length"""
     )
 
     assert hidden == 0
