@@ -36,8 +36,14 @@ def environment_file(environment: str, project: Path) -> Path:
     file = folder / f"Pulumi.{environment}.yaml"
     if _NAME.fullmatch(environment) and file.is_file():
         return file
-    known = sorted(found.stem.removeprefix("Pulumi.") for found in folder.glob("Pulumi.*.yaml") if found.is_file())
-    raise SettingsError(f"no environment is called {environment[:100]!r}; there are {', '.join(known) or 'none'}")
+    known = ", ".join(names(project)) or "none"
+    raise SettingsError(f"no environment is called {environment[:100]!r}; there are {known}")
+
+
+def names(project: Path) -> list[str]:
+    """Every environment that has a file."""
+    folder = project / "stacks" / "environments"
+    return sorted(found.stem.removeprefix("Pulumi.") for found in folder.glob("Pulumi.*.yaml") if found.is_file())
 
 
 def read_values(file: Path) -> dict[str, Any]:

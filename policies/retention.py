@@ -12,10 +12,11 @@ import yaml
 
 @dataclass(frozen=True)
 class Retention:
-    """The least number of days."""
+    """The least number of days; and whether what is in buckets may be deleted with them."""
 
     key_deletion: int
     logs: int
+    thrown_away: bool = False
 
 
 def load(path: Path) -> tuple[Retention, dict[str, Retention]]:
@@ -28,10 +29,12 @@ def load(path: Path) -> tuple[Retention, dict[str, Retention]]:
 
 
 def _row(path: Path, name: object, row: Any) -> Retention:
-    if not isinstance(row, dict) or sorted(row) != ["key_deletion", "logs"]:
-        raise ValueError(f"{path}: {name} must have key_deletion and logs")
-    if not all(type(days) is int and days > 0 for days in row.values()):
+    if not isinstance(row, dict) or sorted({*row} - {"thrown_away"}) != ["key_deletion", "logs"]:
+        raise ValueError(f"{path}: {name} must have key_deletion and logs, and may have thrown_away")
+    if not all(type(row[days]) is int and row[days] > 0 for days in ("key_deletion", "logs")):
         raise ValueError(f"{path}: {name} must have whole numbers of days above 0")
+    if not isinstance(row.get("thrown_away", False), bool):
+        raise ValueError(f"{path}: thrown_away of {name} must be true or false")
     return Retention(**row)
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.in_force import InForce
 from trainyard.policies.mutations import everywhere, properties, statements
 from trainyard.policies.mutations.model import Mutation
-from trainyard.policies.rule import Result, Rule, Scope, judge
-from trainyard.policies.state import graph_of
+from trainyard.policies.rule import Finding, Level, Result, Rule, Scope, judge
 
 Told = Callable[[int, int], None]
 """Is told how many mutations are tried, and of how many."""
@@ -50,60 +49,65 @@ def mutations(inputs: Graph, outputs: Graph) -> list[Mutation]:
     return list({(one.resource.urn, one.what): one for one in made}.values())
 
 
-def try_all(rules: Iterable[Rule], export: Mapping[str, Any], told: Told = lambda *_: None) -> Iterator[Tried]:
-    """Makes each mutation of an exported state alone and judges it.
+def try_all(judging: InForce, inputs: Graph, outputs: Graph, told: Told = lambda *_: None) -> Iterator[Tried]:
+    """Makes each mutation of an environment alone and judges it, as the engine would: one resource by its inputs, the
+    stack by its outputs.
 
-    A rule catches one that gives a violation, or something that cannot be verified, that was not there before, on any
-    resource. A rule that fails catches nothing.
+    A rule catches a mutation where it says something that was not said before and that stops a deployment: a violation,
+    or that something cannot be verified, on any resource. A rule that fails catches nothing.
     """
-    trial = _Trial(rules, graph_of(export, "inputs"), graph_of(export, "outputs"))
-    all_of_them = mutations(trial.inputs, trial.outputs)
+    trial = _Trial(judging, inputs, outputs)
+    all_of_them = mutations(inputs, outputs)
     for number, one in enumerate(all_of_them):
         told(number, len(all_of_them))
         yield trial.tried(one)
 
 
 class _Trial:
-    def __init__(self, rules: Iterable[Rule], inputs: Graph, outputs: Graph) -> None:
+    def __init__(self, judging: InForce, inputs: Graph, outputs: Graph) -> None:
         self.inputs, self.outputs = inputs, outputs
-        asked = list(rules)
-        self._resource_rules = [one for one in asked if one.scope is Scope.RESOURCE]
-        self._stack_rules = [one for one in asked if one.scope is Scope.STACK]
+        self._judging, self._register = judging, judging.register()
+        self._resource_rules = judging.scoped(Scope.RESOURCE)
+        self._stack_rules = judging.scoped(Scope.STACK)
         self._before = {
-            key
-            for scope, graph in ((self._resource_rules, inputs), (self._stack_rules, outputs))
-            for rule in scope
+            _key(result, found)
+            for rules, graph in ((self._resource_rules, inputs), (self._stack_rules, outputs))
+            for rule in rules
             for resource in graph.about(rule.applies)
-            for key in _keys(judge(rule, resource, graph))
+            for result, found in self._found(rule, resource, graph)
         }
 
     def tried(self, mutation: Mutation) -> Tried:
         if reason := _harmless(mutation, self.inputs):
             return Tried(mutation, Outcome.HARMLESS, reason)
         advising = ""
-        for rule in self._speaking_up(mutation):
-            if not rule.advice:
-                return Tried(mutation, Outcome.CAUGHT, rule.id)
-            advising = advising or rule.id
+        for result, found in self._new(mutation):
+            if found.level is Level.MANDATORY and not found.exemption:
+                return Tried(mutation, Outcome.CAUGHT, result.rule.id)
+            advising = advising or result.rule.id
         return Tried(mutation, Outcome.ADVICE if advising else Outcome.MISSED, advising)
 
-    def _speaking_up(self, mutation: Mutation) -> Iterator[Rule]:
-        """Rules with something new to say, the quick ones first: most mutations are caught where they are made."""
+    def _new(self, mutation: Mutation) -> Iterator[tuple[Result, Finding]]:
+        """What is found and was not before, by the quick rules first: most mutations are caught where they are made."""
         inputs = mutation.applied(self.inputs)
-        mutated = mutation.resource.urn
         for rule in self._resource_rules:
-            own = [one for one in _judged_with(mutated, inputs) if rule.applies(one.type)]
-            yield from self._if_new(rule, own, inputs)
+            for resource in _judged_with(mutation.resource.urn, inputs):
+                if rule.applies(resource.type):
+                    yield from self._unlike_before(rule, resource, inputs)
         outputs = mutation.applied(self.outputs)
         kind = mutation.resource.type
         for rule in sorted(self._stack_rules, key=lambda one: (not one.applies(kind), one.id.startswith("iam-reach"))):
-            yield from self._if_new(rule, outputs.about(rule.applies), outputs)
+            for resource in outputs.about(rule.applies):
+                yield from self._unlike_before(rule, resource, outputs)
 
-    def _if_new(self, rule: Rule, resources: Iterable[Resource], graph: Graph) -> Iterator[Rule]:
-        for resource in resources:
-            if _keys(judge(rule, resource, graph)) - self._before:
-                yield rule
-                return
+    def _unlike_before(self, rule: Rule, resource: Resource, graph: Graph) -> Iterator[tuple[Result, Finding]]:
+        return (one for one in self._found(rule, resource, graph) if _key(*one) not in self._before)
+
+    def _found(self, rule: Rule, resource: Resource, graph: Graph) -> Iterator[tuple[Result, Finding]]:
+        levels = self._judging.levels
+        if levels.is_asked(rule, resource, graph):
+            result = self._register.answer(levels.answer(judge(rule, resource, graph), graph))
+            yield from ((result, found) for found in result.findings if not found.crashed)
 
 
 def _judged_with(urn: str, graph: Graph) -> list[Resource]:
@@ -114,13 +118,9 @@ def _judged_with(urn: str, graph: Graph) -> list[Resource]:
     return [itself, *(one for one in graph.resources if one.provider is itself)]
 
 
-def _keys(result: Result) -> set[tuple[str, ...]]:
-    """What a rule found, to tell it from what it found before; nothing where the rule itself failed."""
-    return {
-        (result.rule.id, result.resource.urn, found.verdict, found.urn, found.place, found.message)
-        for found in result.findings
-        if not found.crashed
-    }
+def _key(result: Result, found: Finding) -> tuple[str, ...]:
+    """What tells a finding from those of before. One that says something else is a new one."""
+    return result.rule.id, result.resource.urn, found.verdict, found.urn, found.place, found.message
 
 
 @dataclass(frozen=True)

@@ -161,3 +161,30 @@ def _others(statement: Statement) -> str:
     if statement.not_principals:
         return "everyone but a few"
     return ", ".join(shown(name) for name in statement.principals if not _ACCOUNT.fullmatch(name))
+
+
+@resource_rule(
+    "kms-use-named",
+    title="A key's policy says by name who decrypts with it",
+    severity=Severity.HIGH,
+    applies=KEYS | _POLICIES,
+    controls={"FSBP": ("KMS.5",), "NIST 800-53": ("AC-3", "AC-6", "SC-12"), "ISO 27001": ("A.5.15", "A.8.24")},
+    why=(
+        "A statement for everybody in the account, as AWS writes it for its own keys, gives the key to every role, "
+        "whatever that role's own policies say: nobody has to be asked, and no review shows who was."
+    ),
+    remedy="""
+{"Effect": "Allow", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*", "Condition": {
+    "StringEquals": {"kms:CallerAccount": account_id}, "ArnLike": {"aws:PrincipalArn": [service_linked_role_arn]}}}
+""",
+)
+def use_named(key: Resource) -> Iterator[Finding]:
+    policy = key["policy"]
+    for statement in documents.statements(policy):
+        opens = [action for action in _OPENS if documents.grants(statement, action)]
+        named = documents.pinned(statement, "aws:principalarn", "aws:principaltag/", "aws:userid")
+        if statement.effect == "Allow" and statement.for_anyone and opens and not named:
+            yield violation(f"{statement.label} lets everybody whom it does not name use {opens[0]}", policy)
+
+
+_OPENS = ("kms:Decrypt", "kms:ReEncryptFrom", "kms:CreateGrant", "kms:PutKeyPolicy")

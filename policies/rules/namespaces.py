@@ -25,7 +25,7 @@ from trainyard.policies.pod_templates import (
     is_job_template,
     written_namespace,
 )
-from trainyard.policies.preflight import NODE_GROUPS
+from trainyard.policies.preflight import NODE_GROUPS, number
 from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, Value, shown
 
@@ -195,6 +195,25 @@ def quota(namespace: Resource, graph: Graph) -> Iterator[Finding]:
 
 
 @stack_rule(
+    "namespace-services-inside",
+    title="Where people start pods, the quota lets them open no load balancer and no port of a node",
+    severity=Severity.MEDIUM,
+    applies=NAMESPACES,
+    controls={"NIST 800-53": ("SC-7", "AC-4"), "ISO 27001": ("A.8.20", "A.8.22")},
+    why=(
+        "Whoever may make Services makes addresses on the internet with one word in a manifest that no rule here sees. "
+        "The quota is what refuses it in the cluster."
+    ),
+    remedy="""
+kubernetes.core.v1.ResourceQuota(name, metadata={"namespace": team},
+    spec={"hard": {"services.loadbalancers": "0", "services.nodeports": "0", ...}})
+""",
+)
+def services_inside(namespace: Resource, graph: Graph) -> Iterator[Finding]:
+    yield from _has(namespace, graph, _QUOTAS, "quota that forbids Services to the outside", _bounds_services)
+
+
+@stack_rule(
     "namespace-gpu-quota",
     title="Where there are nodes with GPUs, the quota of a namespace where people start pods counts them",
     severity=Severity.MEDIUM,
@@ -254,6 +273,12 @@ def _has(
 def _bounds_compute(quota_resource: Resource) -> bool:
     """Whether a quota bounds compute for every pod."""
     return any(_COMPUTE.fullmatch(name) for name in _counted(quota_resource))
+
+
+def _bounds_services(quota_resource: Resource) -> bool:
+    """Whether a quota lets no Service out of the cluster: by a load balancer, or by a port of every node."""
+    hard = quota_resource["spec"]["hard"]
+    return all(number(hard[name]) == 0 for name in ("services.loadbalancers", "services.nodeports"))
 
 
 def _bounds_gpus(quota_resource: Resource) -> bool:

@@ -11,7 +11,7 @@ from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule
 from trainyard.policies.rules.cluster_access import GRANTS, administers
 
 _ROLES = frozenset({"aws:iam/role:Role"})
-_PODS = "pods.eks.amazonaws.com"
+_POD_SERVICE = "pods.eks.amazonaws.com"
 _POD_TAGS = ("aws:requesttag/kubernetes-namespace", "aws:requesttag/kubernetes-service-account")
 _LONGEST_SECONDS = 3600
 """For how long a second factor stands. A day's work on one would be a day's work for whoever finds the laptop open."""
@@ -38,7 +38,7 @@ _PEOPLE = {"NIST 800-53": ("AC-3", "AC-6", "IA-2(1)"), "ISO 27001": ("A.5.15", "
 def names_pods(role: Resource) -> Iterator[Finding]:
     trust = role["assumeRolePolicy"]
     for statement in documents.statements(trust):
-        if statement.effect != "Allow" or _PODS not in statement.principals_by_kind.get("service", ()):
+        if statement.effect != "Allow" or _POD_SERVICE not in statement.principals_by_kind.get("service", ()):
             continue
         for key in _POD_TAGS:
             if not documents.pinned(statement, key):

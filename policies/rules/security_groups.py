@@ -92,7 +92,7 @@ def _own_blocks(graph: Graph) -> tuple[list[IPv4Network | IPv6Network], bool]:
 
 @resource_rule(
     "network-egress-named",
-    title="No security group lets everything out to the internet",
+    title="A security group lets out to the internet what the web, names and clocks need, and no more",
     severity=Severity.HIGH,
     applies=_EGRESS,
     controls={"Checkov": ("CKV_AWS_382",), **_NETWORK},
@@ -110,15 +110,18 @@ aws.vpc.SecurityGroupEgressRule(name, security_group_id=group.id, ip_protocol="t
 def egress_named(resource: Resource) -> Iterator[Finding]:
     def check(entry: Entry) -> Iterator[Finding]:
         for block in entry.blocks:
-            if not _few_ports(entry) and is_internet(block):
-                yield violation(f"every port of {block.raw} can be reached", block)
+            if not _named_ports(entry) and is_internet(block):
+                yield violation(f"{block.raw} can be reached on more than the ports of {_NAMED}", block)
 
     for entry in entries(resource, "egress"):
         yield from each([entry.at], lambda _, entry=entry: check(entry))
 
 
-def _few_ports(entry: Entry) -> bool:
-    return len(entry.ports) <= 2**15
+_NAMED = "the web, names and clocks (80, 443, 53, 123)"
+
+
+def _named_ports(entry: Entry) -> bool:
+    return len(entry.ports) <= 4 and set(entry.ports) <= {53, 80, 123, 443}
 
 
 @resource_rule(
