@@ -54,6 +54,8 @@ lock: setup ## resolve requirements.lock anew, and that of the benchmarks' peers
 	@$(BIN)/uv $(COMPILE) benchmarks/peers/requirements.in --constraint requirements.lock \
 		$$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock) \
 		--output-file benchmarks/peers/requirements.lock
+	@# Checkov's pins agree with none of that: it runs apart.
+	@$(BIN)/uv $(COMPILE) benchmarks/peers/checkov.in --output-file benchmarks/peers/checkov.lock
 
 clean: ## stop what runs here, remove what runs left and the virtual environment
 	@if [ -x $(BIN)/trainyard ]; then $(BIN)/trainyard local down --all; fi

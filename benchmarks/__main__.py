@@ -7,7 +7,16 @@ import sys
 
 from trainyard.local.paths import RUNS
 
-BENCHMARKS = ("rehearsal", "demo", "trainer_throughput", "checkpoints", "object_storage", "spot_simulator", "policies")
+BENCHMARKS = (
+    "rehearsal",
+    "demo",
+    "trainer_throughput",
+    "checkpoints",
+    "object_storage",
+    "spot_simulator",
+    "policies",
+    "checkov",
+)
 
 
 def main() -> int:

@@ -19,3 +19,15 @@ def test_a_rule_cites_only_checks_that_there_are() -> None:
 
 def test_the_table_holds_none_in_vain() -> None:
     assert sorted(set(TABLE["controls"]) - set(CITED)) == []
+
+
+def test_what_only_checkov_asks_for_is_explained_once_and_cited_by_no_rule() -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "peers" / "checkov_only.yaml"
+    explained = yaml.safe_load(path.read_text(encoding="utf-8"))
+    known = {rule.id for rule in RULES}
+
+    for check, said in explained.items():
+        (kind,) = set(said) - {"why"}
+        assert kind in ("covered", "not here", "against", "lacking"), check
+        assert check not in CITED
+        assert kind != "covered" or set(said["covered"]) <= known, check
