@@ -46,6 +46,7 @@ def _rendered(templates: Templates, review: Review, *, cost_in_full: bool) -> st
         property_line=words.property_line,
         residency_lines=words.residency_lines,
         resource_line=words.resource_line,
+        together=words.together,
     )
 
 

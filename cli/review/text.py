@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 
@@ -64,8 +66,8 @@ def _show(environment: Environment, console: Console) -> None:
     for standing, heading in _HEADINGS.items():
         if found := environment.of(standing):
             console.print(f"  [bold]{heading}[/]")
-        for finding in found:
-            show_finding(finding, console)
+        for told in words.together(found):
+            show_finding(told.finding, console, told.others, explained=told.explained)
 
 
 def _show_cost(cost: Cost, console: Console) -> None:
@@ -90,10 +92,13 @@ def _show_row(row: Row, said: str, console: Console) -> None:
     console.print(f"        {escape(cost_words.assumed(row))}", style="dim")
 
 
-def show_finding(finding: Finding, console: Console) -> None:
+def show_finding(finding: Finding, console: Console, others: Sequence[str] = (), *, explained: bool = False) -> None:
+    """`others`: further resources that the same is said of. `explained`: its rule has been, further up."""
     style = "bold red" if finding.stops else "dim" if finding.standing is Standing.FIXED else None
     console.print(f"    {escape(words.finding_line(finding))}", style=style)
-    if finding.standing is not Standing.NEW:
+    if others:
+        console.print(f"        also:  {escape(', '.join(others))}", style=style)
+    if finding.standing is not Standing.NEW or explained:
         return
     console.print(f"        why:   {escape(finding.why)}\n        see:   {escape(words.controls(finding))}")
     for number, line in enumerate(finding.remedy.splitlines()):

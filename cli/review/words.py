@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from trainyard.cli.review.model import Environment, Finding, Review, Standing
@@ -54,6 +56,29 @@ def finding_line(finding: Finding) -> str:
     unverified = f" [{finding.verdict}]" if finding.verdict is Verdict.UNVERIFIED else ""
     advice = " [advice]" if finding.level == "advisory" else ""
     return f"{finding.severity} {finding.rule}{unverified}{advice}: {place}: {finding.message}"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is said once of several resources: the finding of the first, and the names of the `others`. `explained`: one
+    of the same rule stands before it, with why, and what to write."""
+
+    finding: Finding
+    others: tuple[str, ...]
+    explained: bool
+
+
+def together(findings: Iterable[Finding]) -> list[Told]:
+    """Findings of which several say the same: a bucket in another region has a dozen parts there."""
+    groups: dict[tuple[Any, ...], list[Finding]] = {}
+    for one in findings:
+        key = (one.standing, one.rule, one.level, one.verdict, one.severity, one.place, one.message)
+        groups.setdefault(key, []).append(one)
+    told: list[Told] = []
+    for first, *rest in groups.values():
+        others = dict.fromkeys(one.name for one in rest if one.name != first.name)
+        told.append(Told(first, tuple(others), any(one.finding.rule == first.rule for one in told)))
+    return told
 
 
 def controls(finding: Finding) -> str:

@@ -11,6 +11,7 @@ from trainyard.policies.residency.channels import Way, ways_of
 from trainyard.policies.residency.jurisdictions import jurisdictions
 from trainyard.policies.residency.places import Place, atlas_of, classes_of
 from trainyard.policies.rule import Finding, Verdict
+from trainyard.policies.rules.regions import table
 from trainyard.policies.values import UnverifiedError, Value, dotted
 
 
@@ -28,28 +29,38 @@ _FINE = Ruling(Verdict.PASSED)
 
 def rule_on(environment: str, data_class: str, place: Place) -> Ruling:
     """Whether an environment's data of a class may be in a place. A class that nobody wrote down is `""`."""
-    table = jurisdictions()
-    home = table.home(environment)
+    laws = jurisdictions()
+    home = laws.home(environment)
     if home is None:
-        return Ruling(Verdict.VIOLATION, table.refusal(environment, data_class, "") or "")
-    if table.free(environment, data_class):
+        return Ruling(Verdict.VIOLATION, laws.refusal(environment, data_class, "") or "")
+    if laws.free(environment, data_class):
         return _FINE
     if place.unread is not None:
         return Ruling(Verdict.UNVERIFIED, place.unread.reason, place.unread)
-    code = place.jurisdiction or table.of_region(place.region)
+    code = place.jurisdiction or laws.of_region(place.region)
     if code == home[0]:
         return _FINE
     if not data_class:
         return Ruling(Verdict.UNVERIFIED, "nothing in this stack has a data-class tag that says what these data are")
+    instead = may_stand(environment)
     if place.anywhere:
-        return Ruling(Verdict.VIOLATION, f"{data_class} data of {home[1].name} would be in every country at once")
+        return Ruling(
+            Verdict.VIOLATION, f"{data_class} data of {home[1].name} would be in every country at once{instead}"
+        )
     if code is None:
         kind = "region" if place.region else "place"
         where = "`jurisdictions`" if place.region else "`hosts` or `accounts`"
         reason = f"policies/jurisdictions.yaml lists no {kind} {place.name!r} under {where}, so no law is known there"
-        return Ruling(Verdict.VIOLATION, reason)
-    refusal = table.refusal(environment, data_class, code)
-    return Ruling(Verdict.VIOLATION, refusal) if refusal else _FINE
+        return Ruling(Verdict.VIOLATION, f"{reason}{instead}")
+    refusal = laws.refusal(environment, data_class, code)
+    return Ruling(Verdict.VIOLATION, f"{refusal}{instead}") if refusal else _FINE
+
+
+def may_stand(environment: str) -> str:
+    """The end of a message: which regions both tables let an environment use; empty where there is none such."""
+    home = jurisdictions().home(environment)
+    regions = [one for one in (home[1].regions if home else ()) if table().refusal(one, environment) is None]
+    return f"; there may stand {', '.join(regions)}" if regions else ""
 
 
 def strictest_first(classes: frozenset[str]) -> list[str]:

@@ -9,7 +9,7 @@ from trainyard.policies import documents, grants
 from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.parts import given
-from trainyard.policies.residency.judging import rule_on, strictest_first
+from trainyard.policies.residency.judging import may_stand, rule_on, strictest_first
 from trainyard.policies.residency.jurisdictions import jurisdictions
 from trainyard.policies.residency.places import REGION, atlas_of, region_place
 from trainyard.policies.rule import Finding, Severity, Verdict, each, stack_rule, unverified, violation
@@ -92,7 +92,7 @@ def _broad(arn: Value, carrier: Resource, graph: Graph) -> Iterator[Finding]:
         return  # one of this program, which is judged where it is made
     text = arn.text() or ""
     if _BROAD.fullmatch(text):
-        problem = f"{text.rpartition('/')[2]} makes stores of data in any region"
+        problem = f"{text.rpartition('/')[2]} makes stores of data in any region{may_stand(carrier.environment)}"
         yield from _unless_bounded(carrier, graph, arn, problem, tuple(_MOVES))
 
 
@@ -103,7 +103,7 @@ def _document(document: Value, carrier: Resource, graph: Graph) -> Iterator[Find
         for action in (*_MOVES, *_SENDS):
             problem = _problem(statement, action, carrier, graph)
             if problem and not _held(action, [one for one in statements if one.effect == "Deny"], carrier, graph):
-                text = f"{statement.label} allows {action} {problem}"
+                text = f"{statement.label} allows {action} {problem}{may_stand(carrier.environment)}"
                 yield from _unless_bounded(carrier, graph, document, text, (action,))
                 break
 

@@ -8,7 +8,7 @@ from trainyard.policies import documents
 from trainyard.policies.aws import KEYS
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.residency.channels import types_of
-from trainyard.policies.residency.judging import judge_ways, rule_on, strictest_first
+from trainyard.policies.residency.judging import judge_ways, may_stand, rule_on, strictest_first
 from trainyard.policies.residency.places import Place, classes_of, region_place
 from trainyard.policies.rule import Finding, Severity, Verdict, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.rules.transfers import CONTROLS
@@ -60,7 +60,7 @@ def multi_region_key(key: Resource) -> Iterator[Finding]:
             ruling = rule_on(key.environment, data_class, place)
             if ruling.verdict is Verdict.PASSED:
                 continue
-            reason = _UNBOUNDED if place is _ANYWHERE else ruling.reason
+            reason = f"{_UNBOUNDED}{may_stand(key.environment)}" if place is _ANYWHERE else ruling.reason
             text = (
                 f"this multi-Region key of {data_class or 'unclassed'} data can be replicated to {place.name}: {reason}"
             )

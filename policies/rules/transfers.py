@@ -38,14 +38,15 @@ aws.s3.Bucket("datasets", tags={"data-class": "personal"},   # the class of what
 )
 def own_place(resource: Resource, graph: Graph) -> Iterator[Finding]:
     place = place_of(resource)
+    at = resource["region"] if resource["region"].present else None
     for data_class in strictest_first(classes_of(resource, graph)):
         ruling = rule_on(resource.environment, data_class, place)
         if ruling.unread is not None:
             yield unverified_because(ruling.unread, ruling.unread.value, f"{data_class or 'its'} data")
         elif ruling.verdict is Verdict.UNVERIFIED:
-            yield unverified(f"it lies in {place.name}: {ruling.reason}")
+            yield unverified(f"it lies in {place.name}: {ruling.reason}", at)
         elif ruling.verdict is Verdict.VIOLATION:
-            yield violation(f"{data_class or 'its'} data lie in {place.name}: {ruling.reason}")
+            yield violation(f"{data_class or 'its'} data lie in {place.name}: {ruling.reason}", at)
         if ruling.verdict is not Verdict.PASSED:
             return
 

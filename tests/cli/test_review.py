@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from trainyard.cli.architecture import svg
-from trainyard.cli.review import junit, markdown, page, picture, sarif, text
+from trainyard.cli.review import junit, markdown, page, picture, sarif, text, words
 from trainyard.cli.review.model import Environment, Review, Standing, environment_of
 from trainyard.cli.review.residency import DataPlace, Residency, Way
 from trainyard.local.changes import Change, Operation, PropertyChange, changes_in, steps_of
@@ -112,6 +112,26 @@ def test_findings_are_new_mended_or_as_before() -> None:
     assert [result.rule.id for result, _ in fixed] == ["kms-rotation"]
     assert [(result.rule.id, one.verdict) for result, one in standing] == [("s3-tls-only", Verdict.VIOLATION)]
     assert [(result.rule.id, one.verdict) for result, one in new] == [("s3-tls-only", Verdict.UNVERIFIED)]
+
+
+def test_what_is_said_alike_of_several_resources_is_said_once() -> None:
+    (one,) = TLS
+    second, third = (
+        replace(one, resource=replace(one.resource, urn=f"{one.resource.urn}-{name}", name=name)) for name in "bc"
+    )
+    other = replace(one, findings=(replace(one.findings[0], message="and something else"),))
+    told = environment(head=(one, second, third, other))
+
+    groups = words.together(told.of(Standing.NEW))
+
+    assert {group.others for group in groups} == {(), ("c", "data")}
+    assert [group.explained for group in groups] == [False, True]
+    shown, comment = io.StringIO(), markdown.render(review(told))
+    text.show(review(told), Console(file=shown, highlight=False, soft_wrap=True))
+    assert shown.getvalue().count("why:") == 1
+    assert shown.getvalue().count("also:  c, data") == 1
+    assert comment.count("```python") == 1
+    assert "also: c, data" in comment
 
 
 def test_a_second_finding_on_the_same_property_is_new() -> None:
