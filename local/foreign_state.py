@@ -49,6 +49,11 @@ def read(text: str, project: str, environment: str) -> dict[str, Any]:
     return _of_stack(export, environment)
 
 
+def of_account(export: Mapping[str, Any], account: str | None) -> dict[str, Any]:
+    """What `read` gave, as of an emulated account with this id; None: the emulation's own."""
+    return json.loads(json.dumps(export).replace(ACCOUNT_ID, account or ACCOUNT_ID))
+
+
 def account_of(resources: list[Mapping[str, Any]]) -> str | None:
     """The account that most ARNs are of."""
     found = Counter(

@@ -17,7 +17,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from trainyard.local import isolation
-from trainyard.local.engine import emulated_aws_environment
+from trainyard.local.engine import ACCOUNT_ID, emulated_aws_environment
 from trainyard.stacks.settings import Settings
 
 SSO_PATH = "/aws-reserved/sso.amazonaws.com/"
@@ -44,12 +44,12 @@ def provide(endpoint: str, settings: Settings) -> dict[str, Any]:
 
 
 def _provide(iam: Any, ec2: Any, settings: Settings) -> dict[str, Any]:
-    named = {*settings.access.administrators, *settings.access.viewers}
+    named = {*settings.access.deployers, *settings.access.administrators, *settings.access.viewers}
     for team in settings.teams:
         named.update(team.people)
     for permission_set in sorted(named):
         if not permission_set.startswith("arn:"):
-            _sso_role(iam, permission_set)
+            _sso_role(iam, permission_set, settings.account_id or ACCOUNT_ID)
     if settings.network.existing is None:
         return {}
     zones = list(settings.network.existing.private_subnet_ids_by_zone)
@@ -57,19 +57,23 @@ def _provide(iam: Any, ec2: Any, settings: Settings) -> dict[str, Any]:
     return {"trainyard:network": {**network, "existing": _network(ec2, settings.vpc_cidr, zones)}}
 
 
-def _sso_role(iam: Any, permission_set: str) -> None:
-    ending = hashlib.sha256(permission_set.encode()).hexdigest()[:16]
+def sso_role_name(permission_set: str) -> str:
+    """As IAM Identity Center would name the role of a permission set; here its ending is always the same."""
+    return f"AWSReservedSSO_{permission_set}_{hashlib.sha256(permission_set.encode()).hexdigest()[:16]}"
+
+
+def _sso_role(iam: Any, permission_set: str, account: str) -> None:
     trust = {
         "Version": "2012-10-17",
         "Statement": [
             {
                 "Effect": "Allow",
-                "Principal": {"Federated": "arn:aws:iam::123456789012:saml-provider/AWSSSO_emulated_DO_NOT_DELETE"},
+                "Principal": {"Federated": f"arn:aws:iam::{account}:saml-provider/AWSSSO_emulated_DO_NOT_DELETE"},
                 "Action": ["sts:AssumeRoleWithSAML", "sts:TagSession"],
             }
         ],
     }
-    name = f"AWSReservedSSO_{permission_set}_{ending}"
+    name = sso_role_name(permission_set)
     with suppress(iam.exceptions.EntityAlreadyExistsException):  # where two revisions are compared, both ask for it
         iam.create_role(RoleName=name, Path=SSO_PATH, AssumeRolePolicyDocument=json.dumps(trust))
 

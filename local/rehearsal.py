@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -20,8 +21,8 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from trainyard.local import supervisor, toolchain
-from trainyard.local.engine import Engine, EngineError, Event, Result, emulated_aws_environment
+from trainyard.local import prerequisites, supervisor, toolchain
+from trainyard.local.engine import ACCOUNT_ID, Engine, EngineError, Event, Result, emulated_aws_environment
 from trainyard.local.paths import RUNS, require_checkout
 from trainyard.local.process import started_at
 
@@ -74,9 +75,12 @@ class Rehearsal:
         throw_away: bool = False,
         judged: bool = True,
         noting: bool = False,
+        account: str | None = None,
     ) -> None:
         """`judged`: with the policy pack in the engine. `throw_away`: nobody will go on from a run that was killed, so
-        its state is not saved at each step, which is most of what the engine itself does. `noting`: see `Engine`."""
+        its state is not saved at each step, which is most of what the engine itself does. `noting`: see `Engine`.
+        `account`: id of the emulated account, by default the one that the settings name: what they say of roles and
+        users is of that account, and the provider works in no other."""
         root = project or require_checkout()
         self.environment = environment
         self.directory = (directory or RUNS / environment).resolve()
@@ -96,6 +100,7 @@ class Rehearsal:
         self.layers = tuple(layers)
         self.policy_configuration = policy_configuration
         self.throw_away = throw_away
+        self.account = account
         self.noting = noting
         self._owner: int | None = None
 
@@ -115,7 +120,14 @@ class Rehearsal:
             for tool in ("etcd", "kubernetes"):
                 toolchain.find_all(tool, progress)
             self._ask_for_room()
-        services, self._owner = supervisor.start(self.directory, owned, self.kubernetes, self._forget)
+        services, self._owner = supervisor.start(
+            self.directory,
+            owned,
+            self.kubernetes,
+            self._forget,
+            self.account or account_in(self.config),
+            caller_in(self.config),
+        )
         return services
 
     def _ask_for_room(self) -> None:
@@ -177,16 +189,17 @@ class Rehearsal:
         """An engine for each stack of the environment, in the order in which they are brought up."""
         return [self.engine(progress, layer) for layer in self.layers or ("",)]
 
-    def up(self, on_event: OnEvent | None = None, progress: toolchain.Progress | None = None) -> Result:
+    def up(
+        self, on_event: OnEvent | None = None, progress: toolchain.Progress | None = None, look_first: bool = True
+    ) -> Result:
         """Bring the platform up, with the policy pack in the engine; leaves `outputs.json` and `export.json`."""
         with self.exclusive():
             self.started_over = self._start_over_if_broken_off()
-            return self._run("up", self.engines(progress), on_event, policies=True)
+            return self._run("up", self.engines(progress), on_event, True, *_look(look_first))
 
     def preview(self, on_event: OnEvent | None = None, look_first: bool = True) -> Result:
         """What an `up` would change now. `look_first`: with what stands in the account, and not only in the state."""
-        arguments = () if look_first else ("--refresh=false",)
-        return self._run("preview", self.engines(), on_event, True, *arguments)
+        return self._run("preview", self.engines(), on_event, True, *_look(look_first))
 
     def destroy(self, on_event: OnEvent | None = None) -> Result:
         """Remove every resource of the environment from the account."""
@@ -311,6 +324,36 @@ class Rehearsal:
             outputs |= engine.outputs()
         _write(self.directory / "export.json", json.dumps(whole))
         _write(self.directory / "outputs.json", json.dumps(outputs, indent=2))
+
+
+def account_in(config: Path) -> str | None:
+    """The account that a stack's file names."""
+    account = str(_setting(config, "account_id"))
+    return account if re.fullmatch(r"\d{12}", account) else None
+
+
+def caller_in(config: Path) -> str | None:
+    """As whom the program runs: a session of the first role that the settings name for it, or of the first
+    administrator's. So the cluster of a rehearsal has the same administrators as that of the account."""
+    access = _setting(config, "access")
+    for names in ("deployers", "administrators") if isinstance(access, dict) else ():
+        for principal in access.get(names) or ():
+            name = str(principal)
+            role = name.rpartition("/")[2] if name.startswith("arn:") else prerequisites.sso_role_name(name)
+            if ":role/" in name or not name.startswith("arn:"):
+                return f"arn:aws:sts::{account_in(config) or ACCOUNT_ID}:assumed-role/{role}/rehearsal"
+    return None
+
+
+def _setting(config: Path, name: str) -> Any:
+    """A setting of a stack's file as it stands there, whatever the project is called; None where it does not."""
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    settings = (content or {}).get("config") or {}
+    return next((value for key, value in settings.items() if key.endswith(f":{name}")), None)
+
+
+def _look(first: bool) -> tuple[str, ...]:
+    return () if first else ("--refresh=false",)
 
 
 def _is_held(lock: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from trainyard.local import gate, prerequisites, scratch
+from trainyard.local import foreign_state, gate, prerequisites, scratch
 from trainyard.local.aws.noted import noted_in
 from trainyard.local.changes import Change, changes_in
 from trainyard.local.engine import EngineError, Event
@@ -96,7 +96,8 @@ def compare(
     before, after, error = Side("nothing", (), (), {}), None, ""
     told: list[Event] = []
     with scratch.folder(PURPOSE) as folder:
-        with _rehearsal(environment, folder / "both", base or head) as standing:
+        account = (base and base.settings.account_id) or head.settings.account_id
+        with _rehearsal(environment, folder / "both", base or head, account=account) as standing:
             given = prerequisites.provide(standing.endpoint, (base or head).settings)
             if base is not None:
                 tell(f"bringing {base.label} up")
@@ -109,7 +110,8 @@ def compare(
                 tell(f"previewing {head.label} on top of it")
                 later.preview(told.append)
                 tell(f"applying {head.label}")
-                later.up(on_event)
+                # Only the engine works in this account, and what the preview saw there nobody has changed since.
+                later.up(on_event, look_first=False)
                 after = side(head.label, later.export(), head.project)
             except EngineError as failed:
                 error = str(failed)
@@ -133,6 +135,7 @@ def compare_with_state(
     clear_left_behind()
     told: list[Event] = []
     error = ""
+    export = foreign_state.of_account(export, head.settings.account_id)
     with scratch.folder(PURPOSE) as folder:
         with _rehearsal(environment, folder / "state", head) as standing:
             given = prerequisites.provide(standing.endpoint, head.settings)
@@ -178,8 +181,15 @@ def _applied(rehearsal: Rehearsal, source: Source, on_event: Callable[[Event], N
     return side(source.label, rehearsal.export(), source.project)
 
 
-def _rehearsal(environment: str, place: Path, source: Source, given: Mapping[str, Any] | None = None) -> Rehearsal:
-    """`given` stands in the place of what an account of the team's own would hold already."""
+def _rehearsal(
+    environment: str,
+    place: Path,
+    source: Source,
+    given: Mapping[str, Any] | None = None,
+    account: str | None = None,
+) -> Rehearsal:
+    """`given` stands in the place of what an account of the team's own would hold already. `account` is its id, where
+    that is not the one that `source` names."""
     config = place.parent / f"Pulumi.{environment}.yaml"
     content = {"config": {**gate.readable(source.values), **(given or {})}}
     config.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
@@ -192,6 +202,7 @@ def _rehearsal(environment: str, place: Path, source: Source, given: Mapping[str
         throw_away=True,
         judged=False,
         noting=True,
+        account=account,
     )
 
 

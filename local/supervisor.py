@@ -78,7 +78,12 @@ def running(directory: Path) -> Running | None:
 
 
 def start(
-    directory: Path, owned: bool, kubernetes: bool = False, prepare: Callable[[], None] = lambda: None
+    directory: Path,
+    owned: bool,
+    kubernetes: bool = False,
+    prepare: Callable[[], None] = lambda: None,
+    account: str | None = None,
+    caller: str | None = None,
 ) -> tuple[Running, int | None]:
     """Start the services of the rehearsal in `directory`, or find them running.
 
@@ -86,6 +91,8 @@ def start(
     its executables have to be built already. Returns the services and, where `owned`, the file descriptor that keeps
     them alive: they end when it is closed, by this process or by its death. Without `owned` they run until `stop`.
     `prepare` is called before services are started, and not where they run: nobody else starts any meanwhile.
+    `account` is the emulated account's id. None: the emulation's own. `caller` is the ARN of a role's session: as whom
+    the account knows whoever has no keys of its own there. None: as its root.
     Raises `ServiceError`.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -105,6 +112,10 @@ def start(
         command = [sys.executable, "-m", "trainyard.local.supervisor", str(directory), "--owner", str(read_end)]
         if kubernetes:
             command.append("--kubernetes")
+        if account is not None:
+            command += ["--account", account]
+        if caller is not None:
+            command += ["--caller", caller]
         with log.open("ab") as out:
             before = out.tell()
             process = subprocess.Popen(
@@ -191,26 +202,31 @@ def kubeconfig_of(directory: Path) -> Path:
     return directory / "kubernetes" / "kubeconfig"
 
 
-def _services(directory: Path, kubernetes: bool) -> tuple[Service, ...]:
+def _services(directory: Path, kubernetes: bool, account: str | None, caller: str | None) -> tuple[Service, ...]:
     (port,) = free_ports(1)
     address = f"http://127.0.0.1:{port}"
     command = (sys.executable, "-m", "trainyard.local.aws.server", "--host", "127.0.0.1", "--port", str(port))
+    variables = {"TRAINYARD_EMULATED_CALLER": caller or "", **({"MOTO_ACCOUNT_ID": account} if account else {})}
     if not kubernetes:
-        return (Service("aws", command, address),)
+        return (Service("aws", command, address, environment=variables),)
     from trainyard.local.kubernetes import authenticator, control_plane
 
     plane = control_plane.prepare(directory / "kubernetes", control_plane.find_binaries(), address + authenticator.PATH)
     command += ("--kubernetes", plane.endpoint, "--kubernetes-ca", str(plane.certificate_authority))
     command += ("--kubernetes-config", str(plane.kubeconfig))
-    return (Service("aws", command, address), *plane.services)
+    return (Service("aws", command, address, environment=variables), *plane.services)
 
 
 class _Supervisor:
-    def __init__(self, directory: Path, owner: int, kubernetes: bool) -> None:
+    def __init__(
+        self, directory: Path, owner: int, kubernetes: bool, account: str | None = None, caller: str | None = None
+    ) -> None:
         self.directory = directory
         self.record = directory / "services.json"
         self.owner: int | None = owner
         self.kubernetes = kubernetes
+        self.account = account
+        self.caller = caller
         self.services: Services | None = None
         self.stopping = False
 
@@ -251,7 +267,9 @@ class _Supervisor:
         return self._begin()
 
     def _begin(self) -> tuple[RunningService, ...]:
-        self.services = Services(_services(self.directory, self.kubernetes), self.directory / "logs")
+        self.services = Services(
+            _services(self.directory, self.kubernetes, self.account, self.caller), self.directory / "logs"
+        )
         return self.services.start(lambda: self.stopping or self._owner_is_gone())
 
     def _watch(self) -> int:
@@ -299,8 +317,11 @@ def main() -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--owner", type=int, required=True, help="file descriptor of the owner's pipe")
     parser.add_argument("--kubernetes", action="store_true", help="with a Kubernetes control plane")
+    parser.add_argument("--account", help="id of the emulated account")
+    parser.add_argument("--caller", help="ARN of the session as which the account knows its caller")
     arguments = parser.parse_args()
-    return _Supervisor(arguments.directory, arguments.owner, arguments.kubernetes).run()
+    one = _Supervisor(arguments.directory, arguments.owner, arguments.kubernetes, arguments.account, arguments.caller)
+    return one.run()
 
 
 if __name__ == "__main__":

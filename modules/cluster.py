@@ -181,7 +181,7 @@ class Cluster(pulumi.ComponentResource):
                 # EKS would make the creator an entry of its own, and refuse the one that a grant makes.
                 bootstrap_cluster_creator_admin_permissions=pulumi.Output.all(
                     account.caller_arn, *(grant.principal_arn for grant in args.access)
-                ).apply(lambda known: not is_among(known[0], known[1:])),
+                ).apply(lambda known: _is_unnamed(name, known[0], known[1:])),
             ),
             kubernetes_network_config=aws.eks.ClusterKubernetesNetworkConfigArgs(service_ipv4_cidr=args.service_cidr)
             if args.service_cidr
@@ -353,6 +353,19 @@ def kubeconfig(name: str, endpoint: str, certificate_authority_data: str, region
         "current-context": name,
     }
     return json.dumps(document)
+
+
+def _is_unnamed(cluster: str, caller_arn: str, principal_arns: Sequence[str]) -> bool:
+    """Whether no grant is for whoever runs the program. Without an entry of EKS's they could make a cluster and nothing
+    in it, so they get one; but nobody who reads the program sees it."""
+    if is_among(caller_arn, principal_arns):
+        return False
+    pulumi.log.warn(
+        f"{caller_arn} is in no grant of {cluster}: where it makes the cluster, EKS lets it administer it all the same "
+        "by an entry that stands in no program. Name its role before (in an environment: access.deployers); of a "
+        "cluster that stands, import the entry, or take it away once another administrator is named"
+    )
+    return True
 
 
 def is_among(caller_arn: str, principal_arns: Sequence[str]) -> bool:

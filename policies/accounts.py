@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.values import UnverifiedError, Value, shown
 
 _ACCOUNT = re.compile(r"\d{12}")
 _ORGANIZATION = re.compile(r"o-[a-z0-9]{10,32}")
@@ -88,14 +89,22 @@ def own_accounts(graph: Graph) -> frozenset[str]:
 def _allowed_by(providers: list[Resource]) -> Iterator[str]:
     """The account that a provider is bound to. Of several it may work in any, so none is known."""
     for provider in providers:
-        raw = provider.props.get("allowedAccountIds")
-        if isinstance(raw, str):
-            try:
-                raw = json.loads(raw)
-            except ValueError:
-                continue
-        if isinstance(raw, list) and len(raw) == 1 and isinstance(raw[0], str):
-            yield raw[0]
+        try:
+            named = structured(provider["allowedAccountIds"])
+            if len(named) == 1 and (account := named[0].text()):
+                yield account
+        except UnverifiedError:
+            continue
+
+
+def structured(value: Value) -> list[Value]:
+    """A list among a provider's properties, which the engine tells as JSON text. Raises UnverifiedError."""
+    if isinstance(value.raw, str):
+        try:
+            value = Value(json.loads(value.raw), value.path, value.urn)
+        except ValueError:
+            raise UnverifiedError(value, f"{shown(value.raw)!r} is no list of account ids") from None
+    return value.items()
 
 
 def not_known_to_be_own(account: str) -> str:

@@ -18,6 +18,22 @@ from trainyard.stacks.settings import Settings
 from trainyard.stacks.workloads import workloads
 
 
+def _require_account(settings: Settings, aws_provider: aws.Provider) -> None:
+    """Ask the provider once, so that credentials for another account are one message and not a traceback for each part
+    that asks. Raises `pulumi.RunError`."""
+    if settings.account_id is None:
+        return
+    try:
+        aws.get_caller_identity(opts=pulumi.InvokeOptions(provider=aws_provider))
+    except Exception as refused:
+        if "account" not in str(refused).lower():
+            raise
+        raise pulumi.RunError(
+            f"{settings.environment} belongs into account {settings.account_id} (setting account_id), and these "
+            f"credentials do not lead there: {str(refused).strip()}"
+        ) from None
+
+
 def platform(settings: Settings) -> None:
     """Declare one environment, or one layer of it, and export what its users and the next layers need to know."""
     aws_provider = aws.Provider(
@@ -26,6 +42,7 @@ def platform(settings: Settings) -> None:
         allowed_account_ids=[settings.account_id] if settings.account_id else None,
         default_tags=aws.ProviderDefaultTagsArgs(tags=settings.tags),
     )
+    _require_account(settings, aws_provider)
     pulumi.export("environment", settings.environment)
     pulumi.export("region", settings.region)
 

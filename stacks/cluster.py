@@ -190,6 +190,7 @@ def _people(settings: Settings, in_aws: pulumi.ResourceOptions) -> list[AccessGr
     grants = [
         AccessGrant(principal.rpartition("/")[2], arn(principal), policy, kubernetes_groups=groups)
         for policy, principals, groups in (
+            ("AmazonEKSClusterAdminPolicy", settings.access.deployers, ()),
             ("AmazonEKSClusterAdminPolicy", settings.access.administrators, ()),
             # Not AmazonEKSAdminViewPolicy: it shows secrets.
             ("AmazonEKSViewPolicy", settings.access.viewers, (VIEWERS_GROUP,)),

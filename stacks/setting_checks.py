@@ -114,6 +114,7 @@ def _lists_name_things_once(settings: Settings) -> Iterator[Problem]:
     lists: list[tuple[str, Callable[[], tuple[str, ...]]]] = [
         ("network.interface_endpoints", lambda: settings.network.interface_endpoints),
         ("budget.notify", lambda: settings.budget.notify),
+        ("access.deployers", lambda: settings.access.deployers),
         ("access.administrators", lambda: settings.access.administrators),
         ("access.viewers", lambda: settings.access.viewers),
     ]
@@ -151,6 +152,7 @@ def _namespaces_are_free(settings: Settings) -> Iterator[Problem]:
 def _people_enter_once(settings: Settings) -> Iterator[Problem]:
     teams = known(lambda: settings.teams) or ()
     named: list[tuple[str, tuple[str, ...] | None]] = [
+        ("access.deployers", known(lambda: settings.access.deployers)),
         ("access.administrators", known(lambda: settings.access.administrators)),
         ("access.viewers", known(lambda: settings.access.viewers)),
         ("teams", tuple(sorted({one for team in teams for one in known(lambda team=team: team.people) or ()}))),

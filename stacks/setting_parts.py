@@ -96,6 +96,14 @@ class KubernetesSettings(Part):
 class AccessSettings(Part):
     """People, by role. A name without `arn:` is a permission set of IAM Identity Center."""
 
+    deployers: tuple[Principal, ...] = Field(
+        default=(),
+        description=(
+            "Who runs this program beside the administrators, such as a pipeline's role, by role ARN or permission "
+            "set; they administer the cluster too"
+        ),
+        examples=[["arn:aws:iam::123456789012:role/trainyard-prod-us-ci-deploy"]],
+    )
     administrators: tuple[Principal, ...] = Field(
         default=(), description="Who administers the cluster, by role ARN or permission set", examples=[["Platform"]]
     )

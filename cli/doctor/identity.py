@@ -112,7 +112,7 @@ def people(account: Account, settings: Settings) -> Iterator[Finding]:
     that is not there, and nobody can then enter."""
     access = settings.access
     teams = (principal for team in settings.teams for principal in team.people)
-    named = sorted({*access.administrators, *access.viewers, *teams})
+    named = sorted({*access.deployers, *access.administrators, *access.viewers, *teams})
     sets = [name for name in named if not name.startswith("arn:")]
     yield from _roles(account, sorted({*named, *access.break_glass_principals} - set(sets)))
     if not sets:

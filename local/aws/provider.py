@@ -110,7 +110,11 @@ class Provider:
         if allowed or forbidden:
             account_id = provider.account.id
             if (allowed and account_id not in allowed) or account_id in forbidden:
-                raise ProviderError(f"AWS account {account_id} is not allowed by the provider's account lists")
+                raise ProviderError(
+                    f"AWS account ID not allowed: {account_id}. The provider may work in "
+                    f"{', '.join(allowed) or 'others'} alone (allowed_account_ids, which an environment's setting "
+                    "account_id gives): log in to that account, or correct the setting"
+                )
         return provider
 
     def check(

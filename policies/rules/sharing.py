@@ -1,4 +1,4 @@
-"""Nothing is opened to an account that nobody named: by policy, by permission or by grant."""
+"""A program works in the account that it names, and opens nothing to one that nobody named."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Iterator
 
 from trainyard.policies import documents
-from trainyard.policies.accounts import Trusted, account_of, not_known_to_be_own, own_accounts, trusted
+from trainyard.policies.accounts import Trusted, account_of, not_known_to_be_own, own_accounts, structured, trusted
 from trainyard.policies.aws import BUCKETS
 from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.rule import Finding, Severity, each, stack_rule, unverified, violation
+from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
+from trainyard.policies.rules.regions import PROVIDERS
 from trainyard.policies.values import Value, shown
 
 # Resources with a policy that says who may use something, and the property that holds it.
@@ -78,6 +79,32 @@ _ACCOUNT_KEYS = (
 )
 _ORGANIZATION = re.compile(r"(?:arn:aws[a-z-]*:organizations::\d{12}:\w+/)?(o-[a-z0-9]{10,32})(?:/|$)")
 _ORGANIZATION_KEYS = ("aws:principalorgid", "aws:principalorgpaths", "aws:sourceorgid", "aws:sourceorgpaths")
+
+
+@resource_rule(
+    "provider-names-its-account",
+    title="A provider works in one account, which the program names",
+    severity=Severity.HIGH,
+    applies=PROVIDERS,
+    controls={"NIST 800-53": ("AC-3", "CM-5"), "ISO 27001": ("A.5.15", "A.8.32")},
+    why=(
+        "Credentials lead to whichever account somebody logged in to last. Without the list an update makes a second "
+        "platform in the wrong one, or takes the place of what stands there."
+    ),
+    remedy="""
+trainyard:account_id: "111122223333"                     # in the environment's file, or in a program of one's own:
+aws.Provider("aws", region=region, allowed_account_ids=["111122223333"])
+""",
+)
+def provider_account(provider: Resource) -> Iterator[Finding]:
+    allowed = provider["allowedAccountIds"]
+    named = structured(allowed)
+    if not named:
+        yield violation("it works in whichever account the credentials lead to", allowed)
+    elif len(named) > 1:
+        yield violation(
+            f"it may work in {len(named)} accounts, so that one environment's update can land in another", allowed
+        )
 
 
 @stack_rule(

@@ -9,9 +9,9 @@ from typing import Any
 import pulumi
 import pytest
 from iam_evaluation import Request, allows
-from mocked_pulumi import ACCOUNT, REGION, Deployment, run
+from mocked_pulumi import ACCOUNT, CALLER, REGION, Deployment, run
 
-from trainyard.modules.cluster import AccessGrant, Cluster, ClusterArgs, _only_role, is_among
+from trainyard.modules.cluster import AccessGrant, Cluster, ClusterArgs, _is_unnamed, _only_role, is_among
 
 SECRETS, LOGS = (f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{purpose}" for purpose in ("secrets", "logs"))
 SSO = f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/{REGION}/AWSReservedSSO_Ml_0123456789abcdef"
@@ -111,6 +111,22 @@ def test_who_runs_the_program_is_known_among_those_it_lets_in(caller: str, named
         f"arn:aws:iam::{ACCOUNT}:user/me",
     ]
     assert is_among(caller, people) is named
+
+
+def test_who_runs_the_program_unnamed_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", told.append)
+    assert _is_unnamed("yard", CALLER, [SSO])
+    assert len(told) == 1
+    assert CALLER in told[0]
+    assert "access.deployers" in told[0]
+    assert not _is_unnamed("yard", CALLER, [f"arn:aws:iam::{ACCOUNT}:role/deployer"])
+    assert len(told) == 1
+
+
+def test_a_maker_that_is_named_gets_no_entry_of_eks_s_own() -> None:
+    deployer = AccessGrant("deployer", f"arn:aws:iam::{ACCOUNT}:role/deployer", "AmazonEKSClusterAdminPolicy")
+    assert _cluster(_deploy(access=[deployer]))["accessConfig"]["bootstrapClusterCreatorAdminPermissions"] is False
 
 
 def test_each_grant_is_an_entry_with_its_policy_and_scope(deployment: Deployment) -> None:

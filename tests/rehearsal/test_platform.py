@@ -121,6 +121,20 @@ def test_a_region_that_is_not_allowed_stops_the_update(tmp_path):
         assert count_resources(rehearsal.export()) == 0
 
 
+def test_credentials_that_lead_to_another_account_stop_the_update(tmp_path):
+    """The settings name one account, and somebody is logged in to another."""
+    with Rehearsal("dev", tmp_path / "rehearsal", kubernetes=False, account="210987654321") as rehearsal:
+        with pytest.raises(EngineError) as failed:
+            rehearsal.up()
+        said = str(failed.value)
+        assert "AWS account ID not allowed: 210987654321" in said
+        assert "account_id" in said
+        assert "Traceback" not in said
+        assert count_resources(rehearsal.export()) == 0
+        keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+        assert boto3.client("kms", "us-east-1", endpoint_url=rehearsal.endpoint, **keys).list_keys()["Keys"] == []
+
+
 def test_wrong_settings_are_named_together_before_anything_is_made(tmp_path):
     config = yaml.safe_load((ROOT / "stacks/environments/Pulumi.local.yaml").read_text())
     config["config"] |= {

@@ -24,7 +24,15 @@ VAULT_LOCK = "aws:backup/vaultLockConfiguration:VaultLockConfiguration"
 
 def _deploy(data_class: str, **changes: Any) -> Deployment:
     backups = {"schedule": "cron(0 3 * * ? *)", "retention_days": 35}
-    values = {**BASE, "environment": "prod-us", "region": "us-east-1", "jurisdiction": "US", "backups": backups}
+    budget = {**BASE["budget"], "notify": ["ml@example.com"]}
+    values = {
+        **BASE,
+        "budget": budget,
+        "environment": "prod-us",
+        "region": "us-east-1",
+        "jurisdiction": "US",
+        "backups": backups,
+    }
     settings = parse_settings({**values, "data_class": data_class, **changes}, namespace="trainyard", stack="prod-us")
     return run(lambda: platform(settings), stack="prod-us")
 

@@ -24,6 +24,7 @@ BLOCK = {
 }
 BASE: dict[str, Any] = {
     "environment": "lab",
+    "account_id": "123456789012",
     "region": "us-east-1",
     "availability_zones": ["us-east-1a", "us-east-1b"],
     "vpc_cidr": "10.64.0.0/16",

@@ -1,7 +1,8 @@
-"""STS in moto: the account's root, whom it calls a user, and as whom access entries and policies know the caller."""
+"""STS in moto: keys that IAM does not know are the account's root, or whoever the rehearsal says runs the program."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,9 @@ from moto.sts.models import STSBackend
 from moto.utilities.utils import get_partition
 
 from trainyard.local.aws.moto_adapter.expectations import require_mentions, require_parameters, wrap
+
+CALLER = "TRAINYARD_EMULATED_CALLER"
+"""Variable with the ARN of a role's session: as whom access entries and the program then know the caller."""
 
 
 def require_expected() -> None:
@@ -18,7 +22,7 @@ def require_expected() -> None:
 
 
 def install() -> None:
-    """Let keys that IAM does not know be the root's."""
+    """Let keys that IAM does not know be the root's, or the caller's."""
     wrap(STSBackend, "get_caller_identity", _as_root)
 
 
@@ -26,6 +30,8 @@ def _as_root(moto_identity: Callable[..., tuple[str, str, str]]) -> Callable[...
     def get_caller_identity(backend: Any, access_key_id: str, region: str) -> tuple[str, str, str]:
         user_id, arn, account = moto_identity(backend, access_key_id, region)
         if arn.endswith(":user/moto") and ":sts:" in arn:
+            if caller := os.environ.get(CALLER):
+                return f"AROAEMULATEDCALLER000:{caller.rpartition('/')[2]}", caller, account
             return account, f"arn:{get_partition(region)}:iam::{account}:root", account
         return user_id, arn, account
 
