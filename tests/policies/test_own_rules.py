@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from own_rules import CASES, RULE, SOUND, write
 
-from trainyard.policies.cases import stack
+from trainyard.policies.case_check import departures
+from trainyard.policies.cases import cases_of, stack
 from trainyard.policies.in_force import BrokenPackError, InForce, in_force
 from trainyard.policies.own_rules import folders_in, load
 from trainyard.policies.registry import RULES
@@ -144,5 +145,7 @@ def test_a_folder_without_a_pack_is_no_pack(tmp_path: Path) -> None:
         in_force(tmp_path)
 
 
-def test_what_is_shipped_is_in_order() -> None:
-    assert in_force().require_order().own == ()
+def test_what_this_repository_has_of_its_own_does_as_its_cases_say() -> None:
+    for one in in_force().require_order().own:
+        for case in cases_of(one.rule, one.folder):
+            assert list(departures(one.rule, case)) == [], f"{one.rule.id}: {case.name}"
