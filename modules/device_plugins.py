@@ -80,7 +80,10 @@ class DevicePlugins(pulumi.ComponentResource):
                     "pod-security.kubernetes.io/enforce": "privileged",
                     "pod-security.kubernetes.io/enforce-version": args.pod_security_version,
                 },
-                "annotations": {"trainyard.dev/privileged-reason": _WHY_PRIVILEGED},
+                "annotations": {
+                    "trainyard.dev/privileged-reason": _WHY_PRIVILEGED,
+                    "trainyard.dev/privileges": "hostNetwork, hostPath, root",  # the policy pack lets no more pass
+                },
             },
             opts=child,
         )

@@ -26,6 +26,9 @@ JOB_TEMPLATE_LABEL = "trainyard.dev/job-template"
 ENFORCED = "pod-security.kubernetes.io/enforce"
 PRIVILEGED_REASON = "trainyard.dev/privileged-reason"
 """Annotation of a namespace whose pods need the node itself: what for."""
+PRIVILEGES = "trainyard.dev/privileges"
+"""Annotation beside it: which of the node its pods need, by the names that `needs_the_node` is asked for. Without it,
+anything."""
 
 NAMESPACES = frozenset({"kubernetes:core/v1:Namespace", "kubernetes:v1:Namespace"})
 CONFIG_MAPS = frozenset({"kubernetes:core/v1:ConfigMap"})
@@ -202,10 +205,14 @@ def namespace_of(resource: Resource, namespace: Value, graph: Graph) -> Resource
     return origins[0]
 
 
-def needs_the_node(pod: Pod, graph: Graph) -> bool:
-    """Whether the pod's namespace is made for pods that need the node itself, and says in writing what for."""
+def needs_the_node(pod: Pod, graph: Graph, what: str) -> bool:
+    """Whether the pod's namespace is made for pods that need the node itself, says in writing what for, and does not
+    leave `what` out where it lists what they need."""
     namespace = namespace_of(pod.holder, pod.namespace, graph)
-    return namespace is not None and is_explained(namespace)
+    if namespace is None or not is_explained(namespace):
+        return False
+    listed = namespace["metadata"]["annotations"][PRIVILEGES].text()
+    return listed is None or what in {one.strip() for one in listed.split(",")}
 
 
 def is_explained(namespace: Resource) -> bool:
@@ -218,7 +225,7 @@ def is_explained(namespace: Resource) -> bool:
 
 NODE_HINT = (
     "; where the node itself is the work, as for a device plugin, its namespace enforces `privileged` and says why in "
-    f"the annotation {PRIVILEGED_REASON}"
+    f"the annotation {PRIVILEGED_REASON} (and in {PRIVILEGES}, if it lists any, that this is needed)"
 )
 
 

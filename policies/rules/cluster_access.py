@@ -75,7 +75,7 @@ def _role(principal: Value, grant: Resource, graph: Graph) -> Iterator[Finding]:
     "eks-entries-are-roles",
     title="Whoever has access to a cluster has it as an IAM role",
     severity=Severity.MEDIUM,
-    applies=_ENTRIES,
+    applies=_ENTRIES | GRANTS,
     controls={"CIS EKS": ("4.1.1", "4.1.7"), **_ACCESS},
     why=(
         "A user's key stays until somebody remembers it, and the account's root stands for everybody whose policies "

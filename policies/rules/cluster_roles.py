@@ -42,6 +42,8 @@ _ESCALATING: tuple[tuple[str, frozenset[str], str], ...] = (
 # Ways into what runs on a node, past admission.
 _INTO_PODS = ("pods/exec", "pods/attach", "pods/portforward", "pods/ephemeralcontainers")
 _READING = frozenset({"get", "list", "watch"})
+_CHANGING = frozenset({"update", "patch", "delete", "deletecollection"})
+"""Making one is left out: Kubernetes cannot bound that by a name."""
 
 _EVERYONE = frozenset({"system:anonymous", "system:unauthenticated", "system:authenticated", "system:serviceaccounts"})
 _ALMIGHTY_GROUP = "system:masters"
@@ -129,11 +131,14 @@ def no_escalation(role: Resource) -> Iterator[Finding]:
 
 @resource_rule(
     "rbac-secrets-not-readable",
-    title="No role reads secrets, save single ones by name",
+    title="No role reads or changes secrets, save single ones by name",
     severity=Severity.HIGH,
     applies=_ROLES,
     controls={"CIS EKS": ("4.1.2",), "Trivy": ("KSV-0041", "KSV-0113"), "Checkov": ("CKV2_K8S_5",), **_LEAST},
-    why="List and watch show the contents, not only the names: tokens, keys and registry passwords of the namespace.",
+    why=(
+        "List and watch show the contents, not only the names: tokens, keys and registry passwords of the namespace. "
+        "Who changes them puts credentials of his own in their place."
+    ),
     remedy="""
 {"api_groups": [""], "resources": ["secrets"], "resource_names": ["wandb"], "verbs": ["get"]}
 """,
@@ -143,9 +148,10 @@ def secrets_not_readable(role: Resource) -> Iterator[Finding]:
         groups = _texts(rule, "apiGroups")
         if not {"", "*"} & set(groups):
             return
-        verbs = _grants(rule, "secrets", _READING)
+        verbs = _grants(rule, "secrets", _READING | _CHANGING)
         if verbs and not rule["resourceNames"].items():
-            yield violation(f"every secret may be read ({', '.join(verbs)}); name the one that is needed", rule)
+            done = "read" if _READING & set(verbs) else "changed"
+            yield violation(f"every secret may be {done} ({', '.join(verbs)}); name the one that is needed", rule)
 
     yield from _of_rules(role, check)
 

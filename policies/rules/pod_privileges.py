@@ -93,7 +93,7 @@ def runs_as_non_root(resource: Resource, graph: Graph) -> Iterator[Finding]:
             at, message = non_root, f"{named(container)} may run as root, whatever user the image names"
         else:
             return
-        if not needs_the_node(pod, graph):
+        if not needs_the_node(pod, graph, "root"):
             yield violation(message + NODE_HINT, at)
 
     yield from each_container(resource, check)
@@ -124,7 +124,7 @@ def drops_capabilities(resource: Resource, graph: Graph) -> Iterator[Finding]:
         held = container["securityContext"]["capabilities"]
         dropped = [one.text() for one in held["drop"].items()]
         kept = "ALL" not in dropped and not (pod.partial and not held["drop"].present)
-        if kept and not needs_the_node(pod, graph):
+        if kept and not needs_the_node(pod, graph, "capabilities"):
             yield violation(f"{named(container)} keeps the runtime's own capabilities; drop ALL", held)
         yield from each(held["add"].items(), lambda added: _added(added, container, pod, graph))
 
@@ -135,7 +135,7 @@ def _added(added: Value, container: Value, pod: Pod, graph: Graph) -> Iterator[F
     name = (added.text() or "").upper().removeprefix("CAP_")
     if name == "NET_BIND_SERVICE" or (name == "IPC_LOCK" and _has_efa(container)):
         return
-    if not needs_the_node(pod, graph):
+    if not needs_the_node(pod, graph, "capabilities"):
         reason = ", and asks for no EFA interface that would need it" if name == "IPC_LOCK" else ""
         yield violation(f"{named(container)} adds the capability {shown(name)}{reason}", added)
 
@@ -197,7 +197,7 @@ def read_only_root(resource: Resource, graph: Graph) -> Iterator[Finding]:
         read_only = container["securityContext"]["readOnlyRootFilesystem"]
         if read_only.flag() or (pod.partial and not read_only.present):
             return
-        if not needs_the_node(pod, graph):
+        if not needs_the_node(pod, graph, "writableRoot"):
             yield violation(f"{named(container)} can write anywhere in its own file system", read_only)
 
     yield from each_container(resource, check)
@@ -228,7 +228,7 @@ def kernel_defaults(resource: Resource, graph: Graph) -> Iterator[Finding]:
 def _refused(findings: Iterator[Finding], pod: Pod, graph: Graph) -> Iterator[Finding]:
     """The findings, unless the pod's namespace is made for such pods and says what for."""
     held = list(findings)
-    if held and not needs_the_node(pod, graph):
+    if held and not needs_the_node(pod, graph, "kernel"):
         yield from held
 
 

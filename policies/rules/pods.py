@@ -51,10 +51,10 @@ _ISOLATION = {"NIST 800-53": ("AC-6", "CM-7", "SC-39"), "ISO 27001": ("A.8.2", "
 def not_privileged(resource: Resource, graph: Graph) -> Iterator[Finding]:
     def check(container: Value, pod: Pod) -> Iterator[Finding]:
         privileged = container["securityContext"]["privileged"]
-        if privileged.flag() and not needs_the_node(pod, graph):
+        if privileged.flag() and not needs_the_node(pod, graph, "privileged"):
             yield violation(f"{named(container)} is privileged{NODE_HINT}", privileged)
         host_process = setting(container, pod, "windowsOptions")["hostProcess"]
-        if host_process.flag() and not needs_the_node(pod, graph):
+        if host_process.flag() and not needs_the_node(pod, graph, "hostProcess"):
             yield violation(f"{named(container)} is a process of the Windows node itself{NODE_HINT}", host_process)
 
     yield from each_container(resource, check)
@@ -82,7 +82,7 @@ def not_privileged(resource: Resource, graph: Graph) -> Iterator[Finding]:
 def no_host_namespaces(resource: Resource, graph: Graph) -> Iterator[Finding]:
     def check(pod: Pod) -> Iterator[Finding]:
         def shared(switch: Value) -> Iterator[Finding]:
-            if switch.flag() and not needs_the_node(pod, graph):
+            if switch.flag() and not needs_the_node(pod, graph, str(switch.path[-1])):
                 yield violation(
                     f"the pod shares the node's {_HOST_NAMESPACES[str(switch.path[-1])]}{NODE_HINT}", switch
                 )
@@ -122,7 +122,7 @@ def _host_path(volume: Value, pod: Pod, graph: Graph) -> Iterator[Finding]:
     held = volume["hostPath"]
     if not held.present:
         return
-    if not needs_the_node(pod, graph):
+    if not needs_the_node(pod, graph, "hostPath"):
         yield violation(f"the pod mounts {shown(held['path'].raw)} of its node{NODE_HINT}", held)
         return
     path = posixpath.normpath("/" + (held["path"].text() or "").lstrip("/"))
@@ -154,7 +154,9 @@ def no_host_port(resource: Resource, graph: Graph) -> Iterator[Finding]:
     def check(container: Value, pod: Pod) -> Iterator[Finding]:
         def taken(port: Value) -> Iterator[Finding]:
             # On the node's own network, which is another rule's, Kubernetes fills the same number in.
-            if number(port["hostPort"]) and not (pod.spec["hostNetwork"].flag() or needs_the_node(pod, graph)):
+            if number(port["hostPort"]) and not (
+                pod.spec["hostNetwork"].flag() or needs_the_node(pod, graph, "hostPort")
+            ):
                 yield violation(f"{named(container)} takes port {port['hostPort'].raw} of its node", port["hostPort"])
 
         yield from each(container["ports"].items(), taken)
