@@ -100,7 +100,7 @@ class Environment:
         return {one.value: counted[one.value] for one in Operation if counted[one.value]}
 
     def of(self, standing: Standing) -> list[Finding]:
-        return [one for one in self.findings if one.standing is standing]
+        return [one for one in self.findings if one.standing == standing]  # templates name it by its text
 
     @property
     def lost(self) -> list[ChangedResource]:

@@ -179,6 +179,6 @@ def _judge(what: str, place: Place, at: Value, resource: Resource, graph: Graph)
         elif ruling.verdict is Verdict.UNVERIFIED:
             yield unverified(f"{what} from {place.name}: {ruling.reason}", at)
         elif ruling.verdict is Verdict.VIOLATION:
-            yield violation(f"{what} from {place.name}: {ruling.reason}", at)
+            yield violation(f"{what} from {place.name}, where data of this stack may not go: {ruling.reason}", at)
         if ruling.verdict is not Verdict.PASSED:
             return
