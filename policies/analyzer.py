@@ -8,7 +8,7 @@ judge. Everything about a rule's result stands here: at which level it is told, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pulumi.runtime import proto
@@ -19,6 +19,7 @@ from trainyard.policies.exemptions import EXEMPT, Register
 from trainyard.policies.graph import Graph, Resource, is_layer, name_of
 from trainyard.policies.levels import Levels
 from trainyard.policies.rule import Finding, Level, Result, Rule, Scope, Verdict, judge
+from trainyard.policies.sdk_outputs import outputs_before
 from trainyard.policies.wire import plain
 
 VERSION = "0.0.0"
@@ -54,15 +55,25 @@ class Analyzer(_PolicyAnalyzerServicer):
         self._name, self._levels, self._register = name, levels, register
         self._rules = list(zip(rules, described, strict=True))
         self._asked: dict[tuple[Scope, frozenset[str]], _Asked] = {}
+        self._inputs: dict[str, Mapping[str, Any]] = {}
+        """Of each resource, by URN, as it was asked about alone."""
 
     def Analyze(self, request: Any, _context: Any) -> Any:  # noqa: N802
         """One resource, before it is made."""
         resource = _resource(request)
+        self._inputs[resource.urn] = resource.props
         return self._judged(Scope.RESOURCE, Graph([resource]))
 
     def AnalyzeStack(self, request: Any, _context: Any) -> Any:  # noqa: N802
         """All resources, after the last was registered."""
-        return self._judged(Scope.STACK, Graph(_resource(one) for one in request.resources))
+        return self._judged(Scope.STACK, Graph(self._with_outputs(_resource(one)) for one in request.resources))
+
+    def _with_outputs(self, resource: Resource) -> Resource:
+        """In a preview, a provider whose own configuration is unknown is not asked, and the engine tells no outputs."""
+        inputs = self._inputs.get(resource.urn)
+        if resource.props or not inputs or resource.type.startswith("pulumi:"):
+            return resource
+        return replace(resource, props=outputs_before(resource.type, inputs))
 
     def Configure(self, request: Any, _context: Any) -> Any:  # noqa: N802
         """What was found with the configuration before no longer holds."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainyard.policies.sdk_outputs import computed_outputs
+from trainyard.policies.sdk_outputs import outputs_before
 from trainyard.policies.values import UNKNOWN, shown
 from trainyard.policies.wire import UNKNOWN_KINDS
 
@@ -80,8 +80,7 @@ def _outputs(operation: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> 
         dropped = set(old.get("inputs") or ()) - set(inputs)
         yield from {**{name: one for name, one in before.items() if name not in dropped}, **inputs}.items()
         return
-    yield from inputs.items()
-    yield from ((name, UNKNOWN) for name in computed_outputs(str(new.get("type"))) if name not in inputs)
+    yield from outputs_before(str(new.get("type")), inputs).items()
 
 
 def _known(value: Any) -> Any:

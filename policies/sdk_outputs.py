@@ -1,23 +1,32 @@
-"""What AWS itself will say of a resource, by type: outputs that are not known before it is made.
+"""The outputs of a resource that is not made yet, as its provider tells them in a preview.
 
-A saved preview holds the inputs of what is to be created, and not the outputs, which the engine tells rules as unknown.
-Without them an output that is not known yet would look like one that is not there. They are read from the source of the
-pulumi-aws SDK: what the provider computes is never optional there.
+Where nobody has asked the provider, they are missing altogether: in a saved preview, and in the engine while the
+provider's own configuration is unknown (Kubernetes objects before there is a cluster). An output that is not known yet
+would look like one that is not there, and no stack rule would see what was asked for. What AWS itself will say is read
+from the source of the pulumi-aws SDK: what the provider computes is never optional there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from trainyard.policies.values import UNKNOWN
 
 _GETTER = re.compile(
     r'^    @pulumi\.getter(?:\(name="(?P<name>\w+)"\))?\n(?:    @.*\n)*'
     r"    def (?P<plain>\w+)\(self\) -> pulumi\.Output\[(?P<type>.*)\]:$",
     re.MULTILINE,
 )
+
+
+def outputs_before(resource_type: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for, and `UNKNOWN` for what the provider will say."""
+    return {**dict.fromkeys(computed_outputs(resource_type), UNKNOWN), **inputs}
 
 
 @cache

@@ -22,7 +22,7 @@ from trainyard.policies.graph import Resource
 from trainyard.policies.in_force import in_force
 from trainyard.policies.registry import RULES, rules_in
 from trainyard.policies.rule import Finding, violation
-from trainyard.policies.testing import Harness
+from trainyard.policies.testing import Harness, analyze_request, stack_resource
 
 ROOT = Path(__file__).resolve().parents[2]
 PACK = ROOT / "policies"
@@ -167,3 +167,21 @@ def test_the_engines_command_serves_every_rule_with_its_metadata() -> None:
         assert policy.policy_type == proto.PolicyType.Value(f"POLICY_TYPE_{rule.scope.name}")
         assert policy.remediation_steps == rule.remedy
         assert policy.configSchema.properties["unverified"]["default"] == "mandatory"
+
+
+def test_what_a_provider_was_not_asked_about_is_judged_by_its_inputs() -> None:
+    """Kubernetes objects in the first preview: there is no cluster yet, and the engine tells no outputs of them."""
+    rule = next(rule for rule in RULES if rule.id == "namespace-pod-security")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    described = {"type": "kubernetes:core/v1:Namespace", "name": "team", "props": {"metadata": {"labels": labels}}}
+    (namespace,) = stack([described], "dev")
+    servicer = Harness([rule]).servicer
+
+    def found(asked_before: bool) -> list[str]:
+        if asked_before:
+            servicer.Analyze(analyze_request(namespace), None)
+        request = proto.AnalyzeStackRequest(resources=[stack_resource(replace(namespace, props={}))])
+        return [one.message for one in servicer.AnalyzeStack(request, None).diagnostics]
+
+    assert found(asked_before=False), "without its inputs nothing says that it has the label"
+    assert found(asked_before=True) == []
