@@ -157,6 +157,13 @@ def _residency() -> Residency:
                 "health", "eu-west-1", f"{DATASETS} → replica (eu-west-1)", Verdict.VIOLATION, "no transfer basis", True
             ),
             Way("health", "(not known)", f"{KEY} → log", Verdict.UNVERIFIED, "the destination is not known", True),
-            Way("internal", "us-west-2", f"{LAKE} → backup (us-west-2)", Verdict.PASSED, "same jurisdiction", False),
+            Way(
+                "internal",
+                "us-west-2",
+                f"{LAKE} → {LONG_WORD} → backup (us-west-2)",
+                Verdict.PASSED,
+                "same jurisdiction",
+                False,
+            ),
         ),
     )
