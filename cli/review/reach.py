@@ -95,7 +95,7 @@ def _access(row: Row) -> Access:
         row.resource,
         ", ".join(row.where),
         row.certainty,
-        row.conditions,
+        tuple(sorted(row.conditions)),  # any of them will do: in another order they say the same
     )
 
 

@@ -112,3 +112,25 @@ def test_what_cannot_be_read_is_said() -> None:
         "+ trainer may reach anything: cannot be verified, a policy cannot be read: "
         "this is not a policy document: it is not JSON"
     )
+
+
+def test_the_same_conditions_in_another_order_are_no_change() -> None:
+    def either(*tags: str) -> dict[str, Any]:
+        made = export("s3:GetObject")
+        statements = [
+            {
+                "Effect": "Allow",
+                "Action": "s3:GetObject",
+                "Resource": "arn:aws:s3:::data/*",
+                "Condition": {"StringEquals": {f"aws:PrincipalTag/{tag}": "yes"}},
+            }
+            for tag in tags
+        ]
+        made["deployment"]["resources"][2]["inputs"]["policy"] = json.dumps({"Statement": statements})
+        made["deployment"]["resources"][2]["outputs"]["policy"] = json.dumps({"Statement": statements})
+        return made
+
+    found = compared(either("vision", "language"), either("language", "vision"))
+
+    assert [len(one.conditions) for one in found.rows] == [2]
+    assert found.changed == []
