@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
-from trainyard.policies.exemptions import Exemption, Register, written
 from trainyard.policies.graph import STACK_REFERENCE, Graph, Resource
-from trainyard.policies.rule import Result, Rule, Scope, evaluate
+from trainyard.policies.rule import Result, evaluate
 from trainyard.policies.terraform import kubernetes, providers
 from trainyard.policies.terraform.configuration import Configuration, split_address
 from trainyard.policies.terraform.table import Kind, by_terraform
@@ -30,48 +29,31 @@ def is_plan(document: Any) -> bool:
     return isinstance(document, Mapping) and "format_version" in document and "planned_values" in document
 
 
-def evaluate_plan(
-    rules: Iterable[Rule],
-    document: Any,
-    environment: str = PROJECT,
-    exemptions: Iterable[Exemption] | None = None,
-) -> Iterator[Result]:
-    """Judges a plan as a state is judged: one resource by what was written of it, the whole by what will be.
-
-    `environment` is whose regions, classes and exemptions count: a plan does not say. Without `exemptions`, those of
-    policies/exemptions.yaml count. The last result tells how many resources were not read. Raises NotAPlanError.
-    """
-    plan = _Plan(document, environment)
-    asked = list(rules)
-    register = Register(written() if exemptions is None else exemptions, (rule.id for rule in asked))
-    stack = plan.graph("outputs")
-    results = chain(
-        evaluate([one for one in asked if one.scope is Scope.RESOURCE], plan.graph("inputs")),
-        evaluate([one for one in asked if one.scope is Scope.STACK], stack),
-        evaluate([register.rule(), unread_rule(plan.unread)], stack),
-    )
-    return map(register.answer, results)
+@contextmanager
+def _as_terraform_writes_it() -> Generator[None]:
+    """A plan's parts are read without asking each time whether they are of the kind that Terraform writes."""
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError) as wrong:
+        raise NotAPlanError(f"a part of the plan is not as terraform show -json writes it: {wrong!r}") from wrong
 
 
 def graph_of_plan(document: Any, environment: str = PROJECT, side: Side = "outputs") -> Graph:
     """The resources that a plan makes, changes or keeps, under Pulumi's names, and its providers.
 
-    `outputs` has all that will be known of them once they stand; `inputs` only what is written of them. Raises
-    NotAPlanError.
+    `outputs` has all that will be known of them once they stand, `inputs` only what is written. `environment` is
+    whose regions, classes and exemptions count: a plan does not say. Raises NotAPlanError.
     """
-    return _Plan(document, environment).graph(side)
+    with _as_terraform_writes_it():
+        return _Plan(document, environment).graph(side)
 
 
 def unread(document: Any, environment: str = PROJECT) -> Result | None:
     """The result that tells which resources of a plan were not read; None where all were. Raises NotAPlanError."""
-    plan = _Plan(document, environment)
+    with _as_terraform_writes_it():
+        plan = _Plan(document, environment)
     (result,) = evaluate([unread_rule(plan.unread)], Graph([plan.stack]))
     return result if result.findings else None
-
-
-def unread_kinds(document: Any) -> Mapping[str, int]:
-    """How many resources the plan has of each type that the table does not know. Raises NotAPlanError."""
-    return _Plan(document, PROJECT).unread
 
 
 class _Plan:
@@ -148,7 +130,7 @@ def _changes(document: Any) -> list[Mapping[str, Any]]:
     if document.get("errored"):
         raise NotAPlanError("the plan broke off with an error and lacks resources: mend that and plan again")
     changes = document.get("resource_changes") or []
-    if not isinstance(changes, list) or not all(isinstance(one, Mapping) and "change" in one for one in changes):
+    if not isinstance(changes, list) or not all(map(_is_change, changes)):
         raise NotAPlanError("resource_changes must be a list of changes, as terraform show -json writes it")
     return [
         one
@@ -157,6 +139,13 @@ def _changes(document: Any) -> list[Mapping[str, Any]]:
         and "deposed" not in one
         and one["change"].get("actions") not in (["delete"], ["forget"])
     ]
+
+
+def _is_change(one: Any) -> bool:
+    texts = isinstance(one, Mapping) and all(isinstance(one.get(name), str) for name in ("address", "type"))
+    if not texts or not isinstance(change := one.get("change"), Mapping):
+        return False
+    return all(isinstance(change.get(name), Mapping | None) for name in ("after", "after_unknown"))
 
 
 def _kind(change: Mapping[str, Any]) -> Kind | kubernetes.Given | None:

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from trainyard.policies.cases import Case, cases_of
+from trainyard.policies.evaluation import evaluate_all
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.in_force import InForce
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Result, Rule, Scope, Verdict, evaluate
 from trainyard.policies.state import evaluate_state, graph_of
-from trainyard.policies.terraform.plan import NotAPlanError, evaluate_plan, graph_of_plan, unread
+from trainyard.policies.terraform.plan import NotAPlanError, graph_of_plan, unread
 from trainyard.policies.terraform.writer import Written, write_plan
 from trainyard.policies.values import UNKNOWN
 
@@ -24,7 +28,10 @@ from trainyard.policies.values import UNKNOWN
 _OTHERWISE = {
     "an environment that compliance has not listed may use no region": "of the AWS Native provider",
     "a namespace of its own, by name, by reference and by the provider": "Terraform's provider has no namespace",
-    "a replica whose region is computed": "what nobody wrote is the provider's to choose",
+    # These do not say that the value is written; in a plan what nobody wrote is the provider's to choose.
+    "a replica whose region is computed": "written or not",
+    "a peer whose region is computed": "written or not",
+    "a target from another stack": "written or not",
 }
 # Types that Terraform has none for, or had under another name.
 _NOT_IN_TERRAFORM = ("kubernetes:helm.sh/v4:", "aws:s3/")
@@ -48,6 +55,11 @@ def found(results: list[Result], names: Mapping[str, str]) -> Counter[tuple[Any,
         for one in results
         if one.findings
     )
+
+
+def judged(document: dict[str, Any], environment: str) -> list[Result]:
+    sides = (graph_of_plan(document, environment, "inputs"), graph_of_plan(document, environment, "outputs"))
+    return list(evaluate_all(InForce(), *sides))
 
 
 def as_written(case: Case, rule: Rule) -> tuple[Graph, Graph]:
@@ -99,7 +111,8 @@ def test_an_exported_state_as_a_plan_is_judged_alike() -> None:
     names = {address: outputs.by_urn[urn].name for urn, address in written.addresses.items()}
 
     in_state = found(list(evaluate_state(RULES, export, ())), {})
-    in_plan = found(list(evaluate_plan(RULES, json.loads(json.dumps(written.document)), environment, ())), names)
+    document = json.loads(json.dumps(written.document))
+    in_plan = found(judged(document, environment), names)
 
     assert in_state
     assert in_plan == in_state
@@ -264,8 +277,7 @@ def test_what_the_provider_chooses_is_no_input_but_an_unknown_block_is() -> None
 def test_the_provider_s_region_is_judged_by_the_environment() -> None:
     def verdicts(region: str) -> set[Verdict]:
         document = plan({"address": "aws_kms_key.k"}, variables={"region": {"value": region}})
-        results = evaluate_plan(RULES, document, "prod-us", ())
-        return {one.verdict for one in results if one.rule.id == "residency-provider-region"}
+        return {one.verdict for one in judged(document, "prod-us") if one.rule.id == "residency-provider-region"}
 
     assert verdicts("us-east-1") == {Verdict.PASSED}
     assert verdicts("eu-west-1") == {Verdict.VIOLATION}
@@ -297,9 +309,41 @@ def test_kinds_that_are_not_in_the_table_are_said() -> None:
         (plan(format_version="2.0"), "only 1.x"),
         (plan(errored=True), "broke off"),
         (plan(resource_changes="none"), "resource_changes"),
+        (plan(resource_changes=[{"address": "a.b", "type": "a", "change": {"after": []}}]), "resource_changes"),
+        (plan({"address": "aws_kms_key.k"}, configuration={"root_module": {"resources": 5}}), "not as terraform"),
         ([], "no Terraform plan"),
     ],
 )
 def test_what_is_no_plan_is_refused_with_what_to_give(wrong: Any, said: str) -> None:
     with pytest.raises(NotAPlanError, match=said):
         graph_of_plan(wrong)
+
+
+def paths(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    below = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [above] * bool(above) + [path for key, one in below for path in paths(one, (*above, key))]
+
+
+REAL = Path(__file__).with_name("terraform_modules.json").read_text().replace("terraform_data", "aws_sns_topic")
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inside: st.lists(inside, max_size=2) | st.dictionaries(st.text(max_size=5), inside, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(where=st.sampled_from(paths(json.loads(REAL))), what=ANYTHING)
+def test_a_plan_with_anything_in_it_is_read_or_refused(where: tuple[Any, ...], what: Any) -> None:
+    document = json.loads(REAL)
+    holder = document
+    for step in where[:-1]:
+        holder = holder[step]
+    holder[where[-1]] = what
+
+    try:
+        graphs = [graph_of_plan(document, "prod-us", "inputs"), graph_of_plan(document, "prod-us", "outputs")]
+    except NotAPlanError as refused:
+        assert str(refused)  # noqa: PT017
+    else:
+        assert all(isinstance(one.props, Mapping) for graph in graphs for one in graph.resources)
