@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from trainyard.policies import documents
 from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.values import Value
 
 _DOCUMENTS = {
@@ -59,6 +60,8 @@ class Grants:
 def documents_of(carrier: Resource) -> list[Value]:
     """The policy documents that a resource carries for an identity."""
     if carrier.type == _ROLE:
+        if is_providers_choice(carrier, "inlinePolicies"):
+            return []
         return [one["policy"] for one in carrier["inlinePolicies"].items()]
     return [carrier[_DOCUMENTS[carrier.type]]]
 

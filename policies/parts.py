@@ -18,6 +18,15 @@ def given(resource: Resource, name: str) -> Value | None:
     return value if value.present and (value.known or name in resource.property_dependencies) else None
 
 
+def is_providers_choice(resource: Resource, name: str) -> bool:
+    """Whether a property is unknown because the provider will say what it is, and the program did not give it.
+
+    The engine says which properties the program gave; where it says nothing of the resource, this is not known.
+    """
+    given_ones = resource.property_dependencies
+    return not resource[name].known and bool(given_ones) and name not in given_ones
+
+
 def missing(part: str, possible: list[Resource], what: str) -> Finding:
     """The finding for a `part` that is not there; `possible` are resources that may turn out to be it."""
     if possible:

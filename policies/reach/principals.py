@@ -15,6 +15,7 @@ from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.iam_conditions import Context, Truth
 from trainyard.policies.iam_evaluation import Request, Statements, spoken
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.reach.table import managed_policy
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
 
@@ -137,10 +138,12 @@ class _Finder:
 
     def _documents(self, owner: Resource) -> Iterator[tuple[_Policy, bool]]:
         """Policies in the identity, written for it, and attached to it; each surely or perhaps."""
-        for one in _listed(owner["inlinePolicies"]):
-            yield (one["policy"] if isinstance(one.raw, dict) else one), True
-        for one in _listed(owner["managedPolicyArns"]):
-            yield self._attached(owner, one), True
+        if not is_providers_choice(owner, "inlinePolicies"):
+            for one in _listed(owner["inlinePolicies"]):
+                yield (one["policy"] if isinstance(one.raw, dict) else one), True
+        if not is_providers_choice(owner, "managedPolicyArns"):
+            for one in _listed(owner["managedPolicyArns"]):
+                yield self._attached(owner, one), True
         for kind, name, document in _INLINE:
             for sure, part in self._graph.referring(owner, {kind}, name):
                 yield part[document], sure is True

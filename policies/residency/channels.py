@@ -14,6 +14,7 @@ import yaml
 
 from trainyard.policies.aws import BUCKETS
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.residency.jurisdictions import FAST_LOADER
 from trainyard.policies.residency.places import REGION, Landing, Reader, is_bucket, place_of, region_place, walk
 from trainyard.policies.values import Value
@@ -120,21 +121,14 @@ def ways_of(resource: Resource, graph: Graph, group: str | None = None) -> Itera
         if group not in (None, channel.group):
             continue
         first, *rest = channel.path.split(".")
-        if _computed(resource, first):
-            continue
+        if is_providers_choice(resource, first):
+            continue  # by itself it sends no data anywhere
         for at in walk(resource[first], tuple(rest)):
             if channel.lead is Reader.account and not _reached(at, channel.path):
                 continue
             landings = tuple(channel.lead(reader, at))
             if landings:
                 yield _way(channel, reader, at, landings)
-
-
-def _computed(resource: Resource, name: str) -> bool:
-    """Whether the provider will say what a property is, and the program did not: by itself it sends no data anywhere.
-    The engine says which properties the program gave."""
-    given = resource.property_dependencies
-    return not resource[name].known and bool(given) and name not in given
 
 
 def _reached(at: Value, path: str) -> bool:

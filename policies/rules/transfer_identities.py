@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from trainyard.policies import documents, grants
 from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.parts import given
+from trainyard.policies.parts import given, is_providers_choice
 from trainyard.policies.residency.judging import may_stand, rule_on, strictest_first
 from trainyard.policies.residency.jurisdictions import jurisdictions
 from trainyard.policies.residency.places import REGION, atlas_of, region_place
@@ -82,7 +82,7 @@ def identity_regions(carrier: Resource, graph: Graph) -> Iterator[Finding]:
     if carrier.type == _ATTACHMENT:
         yield from each([carrier["policyArn"]], lambda arn: _broad(arn, carrier, graph))
         return
-    if carrier.type == _ROLE:
+    if carrier.type == _ROLE and not is_providers_choice(carrier, "managedPolicyArns"):
         yield from each(carrier["managedPolicyArns"].items(), lambda arn: _broad(arn, carrier, graph))
     yield from each(grants.documents_of(carrier), lambda document: _document(document, carrier, graph))
 
