@@ -85,6 +85,21 @@ def test_an_environment_is_clean_without_network_and_whatever_the_user_has_set(e
     assert cluster["inputs"]["roleArn"].startswith("arn:aws:iam::123456789012:role/trainyard-")
 
 
+def test_an_environment_for_government_data_is_clean_because_its_class_locks_it():
+    """The strictest class; tests/stacks/test_data_classes.py has the others, without an engine."""
+    done = _preview("prod-us", "--set=data_class=government", "--set=jurisdiction=US")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["status"] == "clean"
+    assert [one for one in report["policies"] if one["level"] == "mandatory"] == []
+    made = {one["type"].rpartition(":")[2]: one["inputs"] for one in report["resources"]}
+    assert made["VaultLockConfiguration"]["minRetentionDays"] == 30
+    rules = [
+        one["inputs"].get("rule") for one in report["resources"] if one["type"].endswith("ObjectLockConfiguration")
+    ]
+    assert sorted(rules, key=str) == [None, *[{"defaultRetention": {"mode": "GOVERNANCE", "days": 30}}] * 2]
+
+
 def test_every_finding_is_told_and_not_only_the_first():
     elsewhere = "[us-east-2a, us-east-2b]"
     done = _preview(
