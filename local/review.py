@@ -96,7 +96,7 @@ def compare(
     before, after, error = Side("nothing", (), (), {}), None, ""
     told: list[Event] = []
     with scratch.folder(PURPOSE) as folder:
-        account = (base and base.settings.account_id) or head.settings.account_id
+        account = (base.settings.account_id if base else None) or head.settings.account_id
         with _rehearsal(environment, folder / "both", base or head, account=account) as standing:
             given = prerequisites.provide(standing.endpoint, (base or head).settings)
             if base is not None:

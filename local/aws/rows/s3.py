@@ -46,14 +46,19 @@ def _empty(context: Context) -> None:
     if not context.wanted.get("forceDestroy"):
         return
     # As AWS's provider does: what GOVERNANCE locks goes, what COMPLIANCE locks stays, and the bucket with it.
-    bypass = {"BypassGovernanceRetention": True} if context.wanted.get("objectLockEnabled") else {}
+    locked = bool(context.wanted.get("objectLockEnabled"))
     while True:
         answer = context.call("list_object_versions", Bucket=context.id)
         found = [*answer.get("Versions", ()), *answer.get("DeleteMarkers", ())]
         if not found:
             break
         keys = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
-        answer = context.call("delete_objects", Bucket=context.id, Delete={"Objects": keys, "Quiet": True}, **bypass)
+        request = {
+            "Bucket": context.id,
+            "Delete": {"Objects": keys, "Quiet": True},
+            "BypassGovernanceRetention": locked,
+        }
+        answer = context.call("delete_objects", "", **request)
         for failure in answer.get("Errors", ()):
             raise AwsError("s3:DeleteObjects", failure["Code"], f"{failure['Key']}: {failure['Message']}")
     for upload in context.call("list_multipart_uploads", Bucket=context.id).get("Uploads", ()):

@@ -316,6 +316,20 @@ class TestDelete:
         program.destroy("b")
         assert bucket not in {entry["Name"] for entry in s3.list_buckets()["Buckets"]}
 
+    def test_a_locked_bucket_is_emptied_of_what_administrators_may_and_of_nothing_else(self, program: Program, aws):
+        s3 = aws("s3")
+        for mode in ("GOVERNANCE", "COMPLIANCE"):
+            name = mode.lower()
+            bucket = program.up(BUCKET, name, forceDestroy=True, objectLockEnabled=True)["bucket"]
+            rule = {"defaultRetention": {"mode": mode, "days": 1}}
+            lock = "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration"
+            program.up(lock, f"{name}-lock", bucket=bucket, rule=rule)
+            s3.put_object(Bucket=bucket, Key="k", Body=b"1")
+            program.destroy(f"{name}-lock")
+        program.destroy("governance")
+        with pytest.raises(AwsError, match="AccessDenied"):
+            program.destroy("compliance")
+
     def test_a_key_waits_for_its_deletion_as_long_as_the_program_says(self, program: Program, aws):
         key = program.up(KEY, "k", deletionWindowInDays=7)
         program.destroy("k")
