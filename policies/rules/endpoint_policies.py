@@ -1,14 +1,15 @@
-"""What may pass a VPC endpoint: the account's own callers, to the account's own data."""
+"""What goes through a VPC endpoint: the account's own callers, to the account's own data, and not past it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from trainyard.policies import documents
 from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.iam_paths import READS
-from trainyard.policies.rule import Finding, Severity, each, stack_rule, unverified, violation
+from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, Value
 
 _ENDPOINTS = frozenset({"aws:ec2/vpcEndpoint:VpcEndpoint"})
@@ -78,3 +79,30 @@ def _changes(statement: Statement) -> bool:
 def _holds_data(endpoint: Resource) -> bool:
     name = endpoint["serviceName"].text() or ""
     return not name or name.endswith(tuple(f".{service}" for service in _HOLD_DATA))
+
+
+@resource_rule(
+    "network-endpoint-private-dns",
+    title="An interface endpoint answers by the service's own name",
+    severity=Severity.MEDIUM,
+    applies=_ENDPOINTS,
+    controls={"NIST 800-53": ("AC-4", "SC-7"), "ISO 27001": ("A.8.20", "A.8.22")},
+    why=(
+        "Without private DNS every client goes past the endpoint and its policy, over a NAT gateway to the service's "
+        "public address, and nothing fails that would show it."
+    ),
+    remedy="""
+aws.ec2.VpcEndpoint(name, vpc_endpoint_type="Interface", private_dns_enabled=True, ...)
+""",
+)
+def private_dns(endpoint: Resource) -> Iterator[Finding]:
+    service = endpoint["serviceName"].text() or ""
+    if endpoint["vpcEndpointType"].text() != "Interface" or not _AWS_SERVICE.fullmatch(service):
+        return
+    switch = endpoint["privateDnsEnabled"]
+    if not switch.flag():
+        yield violation("private DNS is off, so clients go past it", switch)
+
+
+# Others' endpoint services have names of their own choice, and `s3` has private DNS only beside a gateway endpoint.
+_AWS_SERVICE = re.compile(r"(?:com|cn|aws)\.(?:[a-z]+\.)*[a-z]{2}(?:-[a-z]+)+-\d+\.(?!s3$)(?!vpce)[a-z0-9.-]+")
