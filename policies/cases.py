@@ -2,7 +2,8 @@
 
 A case has a `name`, the `resources` of a small stack and, where it is not good, `finds`: the places found, each a
 resource's name, or `name.property`. A resource has `type`, `name`, `props` and, where they matter, `provider` (the
-name of another resource of the case) and `depends` (property -> names of the resources that it was computed from).
+name of another resource of the case) and `depends`: property -> names of the other resources that it was computed from.
+To a stack rule an unknown property that is not in it is AWS's own answer, and not the program's.
 `!unknown` stands for a value that the engine does not know yet, `!secret x` for a secret one.
 """
 
@@ -75,6 +76,11 @@ def stack(described: list[Mapping[str, Any]], environment: str) -> tuple[Resourc
     made: dict[str, Resource] = {}
     for one in described:
         depends = {name: tuple(urns[origin] for origin in origins) for name, origins in one.get("depends", {}).items()}
+        for name, origins in depends.items():
+            if not origins or urns[one["name"]] in origins:
+                raise ValueError(
+                    f"{one['name']}: depends.{name} names no other resource; the engine tells of none such"
+                )
         made[one["name"]] = Resource(
             urn=urns[one["name"]],
             type=one["type"],
