@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from trainyard.policies.cases import cases_of
+from trainyard.policies.registry import RULES
 from trainyard.policies.terraform.names import camel, snake
 from trainyard.policies.terraform.table import Kind, all_kinds, by_pulumi, by_terraform
 
@@ -58,6 +60,16 @@ def test_an_object_is_one_that_pulumi_kubernetes_has(token: str) -> None:
     folder = _package("pulumi_kubernetes") / re.sub(r"\.k8s\.io|\.authorization", "", group)
 
     assert re.search(rf"'kubernetes:{re.escape(group)}:{name}'", (folder / f"{name}.py").read_text(encoding="utf-8"))
+
+
+def test_every_type_of_aws_that_a_rule_has_a_case_for_is_in_the_table() -> None:
+    """Those of former versions of pulumi-aws (`V2`) have the same type in Terraform as today's."""
+    named = {one.type for rule in RULES for case in cases_of(rule) for one in case.resources}
+    missing = sorted(one for one in named if re.match(r"aws:(?!.*V2$)", one) and by_pulumi(one) is None)
+
+    assert missing == [], (
+        "add a row with `pulumi` to policies/terraform/types.yaml and run tools/terraform/make_table.py"
+    )
 
 
 def test_each_type_is_there_once_in_either_direction() -> None:

@@ -42,6 +42,7 @@ _SPELT_OTHERWISE = {
     "aws_cloudwatch_metric_alarm": {"alarm_name": "name"},
     "aws_lambda_function": _FUNCTION,
     "aws_lambda_layer_version": {"filename": "code"},
+    "aws_s3_bucket_website_configuration": {"routing_rule": "routingRuleDetails"},
     "aws_lambda_permission": {"function_name": "function"},
     "aws_sns_topic_subscription": {"topic_arn": "topic"},
     "kubernetes_daemonset": _DAEMON_SET,
