@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from trainyard.policies import documents
 from trainyard.policies.aws import BUCKETS, split
@@ -85,7 +85,7 @@ def _has_own_key(bucket: Resource, graph: Graph) -> bool | None:
     return None if found.possible else False
 
 
-def _refuses(statement: Statement, asked: dict[str, tuple[str, ...]], arn: str) -> bool:
+def _refuses(statement: Statement, asked: Mapping[str, tuple[str, ...]], arn: str) -> bool:
     """Whether a denial meets everybody's upload of any object that asks for this."""
     if ANYONE not in statement.principals or not documents.grants(statement, "s3:PutObject"):
         return False
