@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Literal
 
 from trainyard.policies.graph import STACK_REFERENCE, Graph, Resource
@@ -67,8 +68,10 @@ class _Plan:
             address: f"{self._head}{kind.pulumi}::{_name(address)}" for address, kind in self._kinds.items() if kind
         }
         self._providers = dict(self._read_providers())
+        # What Terraform puts off until more is known is in the plan, but not as it will be.
+        put_off = (f"{one['resource_change']['type']}, put off" for one in document.get("deferred_changes") or ())
         self.unread: Mapping[str, int] = Counter(
-            self._changes[address]["type"] for address, kind in self._kinds.items() if kind is None
+            chain((self._changes[address]["type"] for address, kind in self._kinds.items() if kind is None), put_off)
         )
 
     def graph(self, side: Side) -> Graph:

@@ -301,6 +301,17 @@ def test_kinds_that_are_not_in_the_table_are_said() -> None:
     assert unread(plan({"address": "random_id.r"})) is None
 
 
+def test_what_terraform_puts_off_is_said() -> None:
+    put_off = {
+        "reason": "instance_count_unknown",
+        "resource_change": {"address": "aws_kms_key.k", "type": "aws_kms_key"},
+    }
+    result = unread(plan(deferred_changes=[put_off]))
+
+    assert result
+    assert "aws_kms_key, put off (1)" in result.findings[0].message
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
