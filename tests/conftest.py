@@ -20,6 +20,7 @@ hypothesis_settings.load_profile("shared machine")
 _HERE = Path(__file__).parent
 LONG = (
     "rehearsal/test_preview.py",
+    "rehearsal/every_rule/test_every_rule.py",
     "rehearsal/test_module_pages.py",
     "local/kubernetes",
     "trainer/runs/test_launch.py",
@@ -28,6 +29,7 @@ LONG = (
     "rehearsal/test_upgrades.py",
     "rehearsal/test_platform.py",
     "standing",
+    "rehearsal/test_residency_breaks.py",
     "rehearsal/test_review.py",
     "rehearsal/test_lifecycle.py",
     "rehearsal/test_supervision.py",

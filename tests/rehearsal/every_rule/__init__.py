@@ -1,0 +1,1 @@
+"""Every rule in the real engine."""
