@@ -15,7 +15,7 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     exit 0
 fi
 
-echo "==> installing chromium for the tests of the HTML pages (some 110 MB)"
+echo "==> installing chromium for the tests of the HTML pages (some 230 MB on a bare machine)"
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq -o Acquire::Retries=3 update
 # A bare machine has no font, and then no text has a width.

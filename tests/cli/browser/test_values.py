@@ -75,7 +75,7 @@ def test_markup_in_names_messages_and_errors_is_text(open_page: Open, tmp_path: 
 def test_a_word_without_end_stays_in_its_column(open_page: Open) -> None:
     page = open_page()
     page.locator("#prod-us-changes summary", has_text=DATASETS).click()
-    box = page.get_by_text(LONG_WORD).bounding_box()
+    box = page.locator("#prod-us-changes ins", has_text=LONG_WORD).bounding_box()
 
     assert box["x"] + box["width"] <= 1280
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
