@@ -253,6 +253,9 @@ KINDS: Mapping[str, Kind] = {
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": Kind("lifecycle", "storage", part_of="bucket"),
     "aws:s3/bucketLogging:BucketLogging": Kind("access logs", "storage", part_of="bucket"),
     "aws:s3/bucketNotification:BucketNotification": Kind("notifications", "storage", part_of="bucket"),
+    "aws:s3/bucketObjectLockConfiguration:BucketObjectLockConfiguration": Kind(
+        "object lock", "storage", part_of="bucket"
+    ),
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": Kind("ownership", "storage", part_of="bucket"),
     "aws:s3/bucketPolicy:BucketPolicy": Kind("policy", "storage", part_of="bucket"),
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": Kind("public access block", "storage", part_of="bucket"),
