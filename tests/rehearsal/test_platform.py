@@ -15,6 +15,9 @@ from trainyard.local import supervisor, toolchain
 from trainyard.local.engine import EngineError
 from trainyard.local.paths import ROOT
 from trainyard.local.rehearsal import Rehearsal, count_resources
+from trainyard.policies.in_force import in_force
+from trainyard.policies.mutations.trying import Outcome, try_all
+from trainyard.policies.state import graph_of
 
 _TRAINER = "trainyard-local/trainer"
 INSTANCE = "i-0123456789abcdef0"
@@ -53,6 +56,17 @@ def test_the_platform_comes_up_and_every_policy_holds(rehearsal, up):
     assert set(up.changes) == {"create"}
     assert len(rehearsal.export()["deployment"]["resources"]) == up.changes["create"]
     assert count_resources(rehearsal.export()) >= 120
+
+
+def test_the_policies_catch_what_can_go_wrong(rehearsal, up):
+    """Each safeguard is taken away in turn, as `trainyard policies mutate` does."""
+    inputs, outputs = (graph_of(rehearsal.export(), side) for side in ("inputs", "outputs"))
+    tried = list(try_all(in_force(), inputs, outputs))
+    losses = [one for one in tried if one.outcome is not Outcome.HARMLESS]
+    caught = [one for one in losses if one.outcome is Outcome.CAUGHT]
+    missed = [f"{one.mutation.resource.name}: {one.mutation.what}" for one in losses if one not in caught]
+    assert len(losses) > 1000
+    assert len(caught) >= 0.95 * len(losses), "\n".join(missed)
 
 
 def test_a_second_preview_changes_nothing(rehearsal, up):
