@@ -39,7 +39,9 @@ class Entry:
     def ports(self) -> range:
         """The ports that it opens: all of them where it is for every protocol, none for ICMP and its like."""
         raw = self.protocol.raw
-        protocol = str(int(raw)) if isinstance(raw, float) else (self.protocol.text() or "-1").lower()
+        protocol = (
+            str(number(self.protocol)) if isinstance(raw, int | float) else (self.protocol.text() or "-1").lower()
+        )
         if protocol in _EVERY_PROTOCOL:
             return _ALL_PORTS
         if protocol not in _WITH_PORTS:

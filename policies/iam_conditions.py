@@ -211,7 +211,7 @@ def _ordered(read: Callable[[str], float], compare: Callable[[float, float], boo
     def test(value: str, one: str, _: Context) -> Truth:
         try:
             return _truth(compare(read(value), read(one)))
-        except ValueError:
+        except (ValueError, OverflowError):
             return Truth.NO
 
     return test

@@ -65,8 +65,10 @@ def number(value: Value) -> int | None:
     raw = value.raw
     if isinstance(raw, bool | dict | list):
         raise UnverifiedError(value, f"a number was expected, this is {shown(raw)!r}")
-    if isinstance(raw, int | float):
-        if raw != int(raw):
+    if isinstance(raw, int):
+        return raw
+    if isinstance(raw, float):
+        if not raw.is_integer():
             raise UnverifiedError(value, f"a whole number was expected, this is {shown(raw)!r}")
         return int(raw)
     text = value.text()

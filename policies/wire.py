@@ -7,7 +7,7 @@ pack that has to judge every resource by every rule can afford neither.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from pulumi_policy.deserialize import (
     SPECIAL_ARCHIVE_SIG,
@@ -36,45 +36,67 @@ UNKNOWN_KINDS = frozenset(
 # By pulumi's sdk/go/common/resource/sig.
 _RESOURCE_SIG = "5cf8f73096256a8f31e491e813e4eb8e"
 _OUTPUT_SIG = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+DEEPEST = 200
+"""Levels of lists and objects that are read; nothing that AWS or Kubernetes takes is half as deep. What is deeper
+counts as unknown: no rule passes it, and none ends in it."""
+_Waiting: TypeAlias = tuple[Any, Any, int]
+"""A list or an object to fill, with what, and how deep it lies."""
 _FILES = {SPECIAL_ASSET_SIG: "<asset>", SPECIAL_ARCHIVE_SIG: "<archive>"}
 
 
 def plain(struct: Any) -> dict[str, Any]:
     """Of a `google.protobuf.Struct`. Secrets are opened; a file becomes its kind's name, a resource its id."""
-    return {key: _value(value) for key, value in struct.fields.items()}
+    found: dict[str, Any] = {}
+    waiting: list[_Waiting] = [(found, struct, 1)]
+    while waiting:
+        into, told, depth = waiting.pop()
+        if isinstance(into, list):
+            into.extend(_begun(value, waiting, depth) for value in told.values)
+        else:
+            fields = told.fields
+            for key in fields:
+                into[key] = _begun(fields[key], waiting, depth)
+    return found
 
 
-def _value(value: Any) -> Any:
-    kind = value.WhichOneof("kind")
-    if kind == "string_value":
-        text = value.string_value
-        return UNKNOWN if text in UNKNOWN_KINDS else text
-    if kind == "struct_value":
-        return _object(value.struct_value)
-    if kind == "list_value":
-        return _list(value.list_value)
-    if kind == "number_value":
-        number = value.number_value
-        return int(number) if number.is_integer() else number
-    return value.bool_value if kind == "bool_value" else None
+def _begun(value: Any, waiting: list[_Waiting], depth: int) -> Any:
+    """A value. A list or an object is still empty, and `waiting` to be filled."""
+    while True:
+        kind = value.WhichOneof("kind")
+        if kind == "string_value":
+            text = value.string_value
+            return UNKNOWN if text in UNKNOWN_KINDS else text
+        if kind == "struct_value":
+            fields = value.struct_value.fields
+            if SPECIAL_SIG_KEY in fields:
+                value, stands_for = _signed(fields)
+                if value is None:
+                    return stands_for
+                continue
+            return _filled_later({}, value.struct_value, waiting, depth)
+        if kind == "list_value":
+            return _filled_later([], value.list_value, waiting, depth)
+        if kind == "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() else number
+        return value.bool_value if kind == "bool_value" else None
 
 
-def _list(values: Any) -> list[Any]:
-    return [_value(value) for value in values.values]
+def _filled_later(new: Any, told: Any, waiting: list[_Waiting], depth: int) -> Any:
+    if depth >= DEEPEST:
+        return UNKNOWN
+    waiting.append((new, told, depth + 1))
+    return new
 
 
-def _object(struct: Any) -> Any:
-    found = plain(struct)
-    return _signed(found) if SIGNATURE in found else found
-
-
-def _signed(found: Mapping[str, Any]) -> Any:
-    """A value that says what it is. One of a kind that is new here proves nothing: it counts as unknown."""
-    signature = found[SIGNATURE]
-    if signature == SPECIAL_SECRET_SIG:
-        return found.get("value")
-    if signature == _OUTPUT_SIG:
-        return found.get("value", UNKNOWN)
+def _signed(fields: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Of a value that says what it is: the one inside that counts, or what it stands for. A kind that is new here
+    proves nothing: it counts as unknown."""
+    signature = fields[SPECIAL_SIG_KEY].string_value
+    if signature in (SPECIAL_SECRET_SIG, _OUTPUT_SIG):
+        inside = fields["value"] if "value" in fields else None  # noqa: SIM401 (asking a map for a key makes one)
+        return inside, None if signature == SPECIAL_SECRET_SIG else UNKNOWN
     if signature == _RESOURCE_SIG:
-        return found.get("id") or UNKNOWN
-    return _FILES.get(str(signature), UNKNOWN)
+        named = "id" in fields and fields["id"].string_value
+        return (fields["id"], None) if named else (None, UNKNOWN)
+    return None, _FILES.get(signature, UNKNOWN)

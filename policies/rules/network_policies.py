@@ -174,7 +174,7 @@ def policies_enforced(addon: Resource, graph: Graph) -> Iterator[Finding]:
     values = addon["configurationValues"]
     try:
         said = yaml.safe_load(values.text() or "") or {}  # EKS takes YAML as well as JSON
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UnverifiedError(values, "these are no settings of an add-on: neither JSON nor YAML") from None
     if not isinstance(said, dict) or str(said.get("enableNetworkPolicy")).lower() != "true":
         yield violation("enableNetworkPolicy is not true: no NetworkPolicy of this stack does anything", values)

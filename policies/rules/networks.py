@@ -261,7 +261,9 @@ def _opens(rules: list[Value], action: str, order: str) -> Iterator[Finding]:
 
 def _covers(rule: Value, port: int) -> bool:
     raw = rule["protocol"].raw
-    protocol = str(int(raw)) if isinstance(raw, float) else (rule["protocol"].text() or "-1").lower()
+    protocol = (
+        str(number(rule["protocol"])) if isinstance(raw, int | float) else (rule["protocol"].text() or "-1").lower()
+    )
     if protocol in ("-1", "all"):
         return True
     if protocol not in ("tcp", "6"):

@@ -134,7 +134,7 @@ def _amount(value: Value) -> float:
     Raises UnverifiedError where it is unknown or none.
     """
     if isinstance(value.raw, int | float) and not isinstance(value.raw, bool):
-        return float(value.raw)
+        return value.raw
     found = _QUANTITY.fullmatch(value.text() or "")
     if not found:
         raise UnverifiedError(value, f"this is no quantity: {shown(value.raw)!r}")

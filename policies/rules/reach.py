@@ -232,12 +232,15 @@ def _gives_away(principal: Principal, key: Target, rows: Mapping[tuple[str, str]
 
 def _excepted(resource: Resource) -> bool:
     tags = tags_of(resource).raw
-    return isinstance(tags, dict) and any(tags.get(tag) in values for tag, values in table().excepted.items())
+    given = tags if isinstance(tags, dict) else {}
+    return any(isinstance(word := given.get(tag), str) and word in words for tag, words in table().excepted.items())
 
 
 def _class_of(resource: Resource) -> object:
+    """`UNKNOWN` also for what is no text: that names no class."""
     tags = tags_of(resource).raw
-    return tags.get("data-class") if isinstance(tags, dict) else tags
+    found = tags.get("data-class") if isinstance(tags, dict) else tags
+    return found if found is None or isinstance(found, str) else UNKNOWN
 
 
 def _unread_policies(target: Target | None) -> Iterator[Finding]:

@@ -191,7 +191,7 @@ def provider_verifies(provider: Resource) -> Iterator[Finding]:
         return
     try:
         clusters = (yaml.safe_load(text) or {}).get("clusters")
-    except (yaml.YAMLError, AttributeError):
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError):
         raise UnverifiedError(kubeconfig, "this is no kubeconfig, or a path to one") from None
     for one in clusters if isinstance(clusters, list) else ():
         if one.get("cluster", {}).get("insecure-skip-tls-verify"):
