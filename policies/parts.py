@@ -19,12 +19,9 @@ def given(resource: Resource, name: str) -> Value | None:
 
 
 def is_providers_choice(resource: Resource, name: str) -> bool:
-    """Whether a property is unknown because the provider will say what it is, and the program did not give it.
-
-    The engine says which properties the program gave; where it says nothing of the resource, this is not known.
-    """
-    given_ones = resource.property_dependencies
-    return not resource[name].known and bool(given_ones) and name not in given_ones
+    """Whether a property is unknown because the provider will say what it is: the program did not give it, for what a
+    program gives and nobody knows is computed from something."""
+    return not resource[name].known and name not in resource.property_dependencies
 
 
 def missing(part: str, possible: list[Resource], what: str) -> Finding:

@@ -121,8 +121,8 @@ def ways_of(resource: Resource, graph: Graph, group: str | None = None) -> Itera
         if group not in (None, channel.group):
             continue
         first, *rest = channel.path.split(".")
-        if is_providers_choice(resource, first):
-            continue  # by itself it sends no data anywhere
+        if rest and is_providers_choice(resource, first):
+            continue  # by itself it sends no data anywhere. A single value may come from a lookup without origins
         for at in walk(resource[first], tuple(rest)):
             if channel.lead is Reader.account and not _reached(at, channel.path):
                 continue
