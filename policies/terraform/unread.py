@@ -30,7 +30,9 @@ def unread_rule(unread: Mapping[str, int]) -> Rule:
     def kinds_read(_stack: Resource, _graph: Graph) -> Iterator[Finding]:
         left = {kind: number for kind, number in sorted(unread.items()) if not kind.startswith(_ELSEWHERE)}
         if left:
-            kinds = ", ".join(f"{kind} ({number})" for kind, number in left.items())
-            yield violation(f"{sum(left.values())} resources of kinds that were not read: {kinds}")
+            kinds = ", ".join(f"{kind} ({many})" for kind, many in left.items())
+            number = sum(left.values())
+            said = f"{number} resources of kinds that were" if number > 1 else "1 resource of a kind that was"
+            yield violation(f"{said} not read: {kinds}")
 
     return kinds_read
