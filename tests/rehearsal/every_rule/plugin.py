@@ -1,7 +1,8 @@
 """A provider for resources of every type, to which the engine talks as to any other: it accepts what it is given.
 
-`python plugin.py FILE` serves until its parent ends. FILE holds, by URN, what a resource gets beside what the program
-says: `checked` before policies see its inputs (merged tags), `made` once it is made, or that is previewed (an ARN).
+`python plugin.py FILE` prints its port and serves until its parent ends. FILE holds, by URN, what a resource gets
+beside what the program says: `checked` before policies see its inputs (merged tags), `made` once it is made, or that is
+previewed (an ARN).
 """
 
 # ruff: noqa: ARG002  (gRPC's signatures)
@@ -25,11 +26,15 @@ _THREADS = 8
 
 
 class AnyResource(provider_pb2_grpc.ResourceProviderServicer):
-    def __init__(self, added: Mapping[str, Mapping[str, Any]]) -> None:
-        self._added = added
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._read: tuple[int, Mapping[str, Mapping[str, Any]]] = (0, {})
 
     def Handshake(self, request: Any, context: Any) -> Any:
         return proto.ProviderHandshakeResponse(accept_secrets=True)
+
+    def Attach(self, request: Any, context: Any) -> Any:
+        return Empty()
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:
         return proto.PluginInfo(version="0.0.0")
@@ -56,9 +61,16 @@ class AnyResource(provider_pb2_grpc.ResourceProviderServicer):
     def _with(self, when: str, urn: str, given: Struct) -> Struct:
         whole = Struct()
         whole.CopyFrom(given)
-        whole.update(self._added.get(urn, {}).get(when, {}))
+        whole.update(self._added().get(urn, {}).get(when, {}))
         return whole
+
+    def _added(self) -> Mapping[str, Mapping[str, Any]]:
+        """The file as it is: each run has one of its own."""
+        written = self._file.stat().st_mtime_ns
+        if self._read[0] != written:
+            self._read = written, json.loads(self._file.read_text(encoding="utf-8"))
+        return self._read[1]
 
 
 if __name__ == "__main__":
-    serve(AnyResource(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))), _THREADS)
+    serve(AnyResource(Path(sys.argv[1])), _THREADS)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
-import shutil
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -28,7 +27,6 @@ HERE = Path(__file__).parent
 PACK = HERE.parents[2] / "policies"
 PACK_OF_ONE_DAY = HERE / "pack_of_one_day"
 _PACKAGES = ("aws", "aws-native", "kubernetes", "random")
-_PROVIDERS = "pulumi:providers:"
 _REFERENCE = "pulumi:pulumi:StackReference"
 _NO_ACCOUNT = "http://127.0.0.1:9"  # nothing here talks to a cloud
 
@@ -65,13 +63,34 @@ class Answer:
         )
 
 
+class _Engine(Engine):
+    """With a provider that runs already: the engine would start one for each provider that a case configures."""
+
+    port = ""
+
+    def environment(self) -> dict[str, str]:
+        attached = ",".join(f"{package}:{self.port}" for package in _PACKAGES)
+        return super().environment() | {"PULUMI_DEBUG_PROVIDERS": attached}
+
+
 class Runs:
-    """The engine with a provider for resources of every type; what it leaves lies in `home`."""
+    """The engine with a provider for resources of every type, inside a `with`; what it leaves lies in `home`."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
         self._batch, self._added = home / "batch.json", home / "added.json"
         self._engines: dict[str, Engine] = {}
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, str(HERE / "plugin.py"), str(self._added)]
+        self._provider = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._provider.stdout is not None
+        self._port = self._provider.stdout.readline().strip()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._provider.terminate()
+        self._provider.wait(timeout=10)
 
     def preview(self, batch: Batch) -> Answer:
         """What engine and pack say of a batch."""
@@ -92,33 +111,16 @@ class Runs:
         others = {resource.name for one in cases for resource in one.case.resources if resource.type == _REFERENCE}
         for name in {stack, *others} - self._engines.keys():
             self._engines[name] = self._prepared(name)
-        for one in (resource for case in cases for resource in case.case.resources):
-            if one.type.startswith(_PROVIDERS) and "version" in one.props:
-                self._install(one.type.removeprefix(_PROVIDERS), one.props["version"])
         return self._engines[stack]
 
     def _prepared(self, stack: str) -> Engine:
         settings = self._home / f"{stack}.yaml"
         settings.write_text(yaml.safe_dump({"config": {"cases:batch": str(self._batch), "aws:region": "us-east-1"}}))
-        engine = Engine(toolchain.find("pulumi"), HERE / "program", stack, self._home / "engine", _NO_ACCOUNT, settings)
-        for plugin in self._plugins.glob("resource-*"):
-            shutil.rmtree(plugin)  # those that know the rehearsal
-        for package in _PACKAGES:
-            self._install(package, "1.0.0")
+        pulumi = toolchain.find("pulumi")
+        engine = _Engine(pulumi, HERE / "program", stack, self._home / "engine", _NO_ACCOUNT, settings)
+        engine.port = self._port
         engine.ensure_stack()
         return engine
-
-    @property
-    def _plugins(self) -> Path:
-        return self._home / "engine" / "pulumi-home" / "plugins"
-
-    def _install(self, package: str, version: str) -> None:
-        """The provider of this folder, as one of a package."""
-        plugin = self._plugins / f"resource-{package}-v{version}" / f"pulumi-resource-{package}"
-        plugin.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(HERE / "plugin.py"), str(self._added)]
-        plugin.write_text(f"#!/bin/sh\nTRAINYARD_ENGINE_PID=$PPID exec {shlex.join(command)}\n")
-        plugin.chmod(0o755)
 
 
 def finished(

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 
 import pytest
 
@@ -55,8 +54,8 @@ def _one_day() -> Iterator[None]:
 class Asked:
     """What the engine tells of each case that was selected. A batch is previewed when its first case is asked for."""
 
-    def __init__(self, cases: Sequence[Placed], home: Path) -> None:
-        self._cases, self._runs = cases, Runs(home)
+    def __init__(self, cases: Sequence[Placed], runs: Runs) -> None:
+        self._cases, self._runs = cases, runs
         self._told: dict[str, Answer | EngineError] = {}
 
     def of(self, one: Placed) -> Answer:
@@ -83,9 +82,10 @@ class Asked:
 
 
 @pytest.fixture(scope="module")
-def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Asked:
+def asked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     wanted = [item.callspec.params.get("one") for item in request.session.items if hasattr(item, "callspec")]
-    return Asked([one for one in wanted if isinstance(one, Placed)], tmp_path_factory.mktemp("every_rule"))
+    with Runs(tmp_path_factory.mktemp("every_rule")) as runs:
+        yield Asked([one for one in wanted if isinstance(one, Placed)], runs)
 
 
 @by_case

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,8 @@ def _case(rule_id: str, verdict: Verdict) -> Placed:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., tuple[Result, list[str]]]:
+def run(tmp_path: Path) -> Iterator[Callable[..., tuple[Result, list[str]]]]:
     """Runs cases in a stack: the result, and the names of what is in the state afterwards."""
-    runs = Runs(tmp_path)
 
     def ask(
         operation: str, *cases: Placed, settings: Mapping[str, Mapping[str, Any]] | None = None, pack: Path = PACK
@@ -75,7 +74,8 @@ def run(tmp_path: Path) -> Callable[..., tuple[Result, list[str]]]:
         left = [one["urn"].rpartition("::")[2] for one in engine.export()["deployment"].get("resources", ())]
         return result, left
 
-    return ask
+    with Runs(tmp_path) as runs:
+        yield ask
 
 
 def test_up_stops_before_it_makes_what_a_resource_rule_forbids(run: Callable[..., Any]) -> None:
