@@ -6,32 +6,39 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from importlib import resources
 
 import psutil
 import pytest
+import yaml
 
 DEMO = """
 import sys
 from pathlib import Path
 from trainyard.local import paths
 paths.RUNS = Path(sys.argv[1])
-from trainyard.cli.demo import demo
-demo()
+from trainyard.cli import demo
+demo.RECIPE = sys.argv[2]
+demo.demo()
 """
+STEPS = 70
+"""Of the recipe's 200: enough to learn, to be interrupted and to go on."""
 
 
 @pytest.mark.timeout(900)
 def test_a_trained_model_survives_a_spot_interruption(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", DEMO, str(tmp_path)], capture_output=True, text=True, check=False, timeout=840
-    )
+    recipe = yaml.safe_load((resources.files("trainer") / "recipes/cpu-tiny.yaml").read_text())
+    recipe["training"]["steps"] = STEPS
+    (tmp_path / "short.yaml").write_text(yaml.safe_dump(recipe))
+    command = [sys.executable, "-c", DEMO, str(tmp_path), str(tmp_path / "short.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=840)
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert summary["resources"] >= 60
     assert summary["policies_checked"] >= 20
     assert summary["policy_violations"] == 0
     assert summary["ranks"] == 2
-    assert 0 < summary["interrupted_at_step"] == summary["resumed_at_step"] < summary["steps"]
+    assert 0 < summary["interrupted_at_step"] == summary["resumed_at_step"] < summary["steps"] == STEPS
     assert summary["loss_last"] < summary["loss_first"] - 2
     assert summary["checkpoints"] >= 1
     assert summary["tokens_per_second"] > 0
