@@ -3,7 +3,7 @@
 Processor seconds are of the whole machine, for the services are no children of the command: they mean something only
 where nothing else runs.
 
-    python -m benchmarks.policies_review prod-us --set lustre.storage_gib=38400
+    python -m benchmarks.policies_review prod-us --set budget.monthly_limit_usd=950000
 """
 
 from __future__ import annotations
