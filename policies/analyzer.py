@@ -66,14 +66,21 @@ class Analyzer(_PolicyAnalyzerServicer):
 
     def AnalyzeStack(self, request: Any, _context: Any) -> Any:  # noqa: N802
         """All resources, after the last was registered."""
-        return self._judged(Scope.STACK, Graph(self._with_outputs(_resource(one)) for one in request.resources))
+        return self._judged(Scope.STACK, Graph(self._with_inputs(_resource(one)) for one in request.resources))
 
-    def _with_outputs(self, resource: Resource) -> Resource:
-        """In a preview, a provider whose own configuration is unknown is not asked, and the engine tells no outputs."""
+    def _with_inputs(self, resource: Resource) -> Resource:
+        """With what was told of it alone: which properties the program gave, so that only the rest of what is unknown is
+        the provider's to choose. In a preview, a provider whose own configuration is unknown is not asked, and the
+        engine tells no outputs."""
         inputs = self._inputs.get(resource.urn)
-        if resource.props or not inputs or resource.type.startswith("pulumi:"):
+        if not inputs or resource.type.startswith("pulumi:"):
             return resource
-        return replace(resource, props=outputs_before(resource.type, inputs))
+        given = {**dict.fromkeys(inputs, ()), **resource.property_dependencies}
+        return replace(
+            resource,
+            props=resource.props or outputs_before(resource.type, inputs),
+            property_dependencies=given,
+        )
 
     def Configure(self, request: Any, _context: Any) -> Any:  # noqa: N802
         """What was found with the configuration before no longer holds."""

@@ -7,7 +7,7 @@ answers the real one, so a rule is tested with its decoding, its configuration a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pulumi.runtime import proto
@@ -20,7 +20,7 @@ from trainyard.policies.graph import STACK_REFERENCE, Resource
 from trainyard.policies.in_force import InForce
 from trainyard.policies.pack import analyzer
 from trainyard.policies.registry import RULES
-from trainyard.policies.rule import Rule
+from trainyard.policies.rule import Rule, Scope
 from trainyard.policies.values import UNKNOWN
 
 
@@ -52,7 +52,9 @@ class Harness:
         judging: InForce | None = None,
     ) -> None:
         """`rules`, with the exemptions of policies/exemptions.yaml; or all that `judging` says."""
-        self.servicer = analyzer(judging or InForce(tuple(rules), exemptions=written()))
+        asked = judging or InForce(tuple(rules), exemptions=written())
+        self.servicer = analyzer(asked)
+        self._alone = any(rule.scope is Scope.RESOURCE for rule in asked.rules)
         if configuration is not None:
             self.servicer.Configure(_configure_request(configuration), None)
 
@@ -62,10 +64,19 @@ class Harness:
         skipped: dict[str, int] = {}
         told = [resource for resource in resources if resource.type != STACK_REFERENCE]  # the engine keeps what is read
         for resource in told:
-            _collect(self.servicer.Analyze(analyze_request(resource), None), resource.urn, found, skipped)
+            alone = replace(resource, props=self._given(resource))
+            _collect(self.servicer.Analyze(analyze_request(alone), None), resource.urn, found, skipped)
         request = proto.AnalyzeStackRequest(resources=[stack_resource(resource) for resource in told])
         _collect(self.servicer.AnalyzeStack(request, None), "", found, skipped)
         return Analysis(tuple(found), skipped)
+
+    def _given(self, resource: Resource) -> dict[str, Any]:
+        """What the program gives. Where whole stacks are judged, a case writes outputs too: what is unknown in it and
+        computed from nothing."""
+        if self._alone:
+            return dict(resource.props)
+        depends = resource.property_dependencies
+        return {name: one for name, one in resource.props.items() if one is not UNKNOWN or name in depends}
 
 
 def _configure_request(configuration: Mapping[str, Mapping[str, Any]]) -> Any:

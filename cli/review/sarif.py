@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -98,7 +98,7 @@ def _baseline(review: Review, finding: Finding) -> dict[str, str]:
 def _uri(environment: Environment) -> str:
     if not environment.source:
         return f"stacks/environments/Pulumi.{environment.name}.yaml"
-    file = PurePath(environment.source)
+    file = Path(environment.source)
     return file.as_uri() if file.is_absolute() else quote(file.as_posix())
 
 

@@ -119,6 +119,8 @@ def _without(value: Any, path: tuple[Any, ...]) -> Any:
 
 # These judge known inputs only, and residency-unknown-reference traces the unknown ones.
 _KNOWN_ONLY = ("residency-input-region", "reference-known-accounts")
+# These ask whether the program gives something, and not what.
+_WHETHER_GIVEN = ("kms-policy-explicit", "backup-plan-takes-something")
 BAD = [case for case in CASES if case.verdict is Verdict.VIOLATION and case.rule_id not in _KNOWN_ONLY]
 
 
@@ -129,7 +131,12 @@ def test_hiding_any_value_of_a_bad_case_never_makes_it_pass(case: Case) -> None:
     resources = case.graph().resources
     for position, resource in enumerate(resources):
         for path in _paths(dict(resource.props))[1:]:
-            hidden = replace(resource, props=_without(resource.props, path))
+            if resource.props[path[0]] is UNKNOWN:
+                continue
+            given = {path[0]: (), **resource.property_dependencies}
+            if rule.id in _WHETHER_GIVEN:
+                given.pop(path[0])
+            hidden = replace(resource, props=_without(resource.props, path), property_dependencies=given)
             stack = [*resources[:position], hidden, *resources[position + 1 :]]
             rewired = [replace(one, provider=hidden) if one.provider == resource else one for one in stack]
             verdicts = {result.verdict for result in evaluate([rule], Graph(rewired))}
