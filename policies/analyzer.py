@@ -69,7 +69,7 @@ class Analyzer(_PolicyAnalyzerServicer):
         return self._judged(Scope.STACK, Graph(self._with_inputs(_resource(one)) for one in request.resources))
 
     def _with_inputs(self, resource: Resource) -> Resource:
-        """With what was told of it alone: which properties the program gave, so that only the rest of what is unknown is
+        """With what was told of it alone: which properties the program gave, so only the rest of what is unknown is
         the provider's to choose. In a preview, a provider whose own configuration is unknown is not asked, and the
         engine tells no outputs."""
         inputs = self._inputs.get(resource.urn)
