@@ -94,6 +94,11 @@ def in_force(folder: Path = SHIPPED) -> InForce:
     problems += [f"{folder / levels.FILE}: {reason}" for reason in wrong]
     counting = Levels(() if wrong else rows)
     exempt = tuple(_or_problem(exemptions.load, folder / exemptions.FILE, problems))
+    problems += [
+        f"{folder / exemptions.FILE}: {one}: there is no environment {one.environment!r} (regions.yaml)"
+        for one in exempt
+        if one.environment not in regions.table().environments  # no environment would ever tell of it
+    ]
     about_itself = (_in_order(problems), counting.rule())
     return InForce(rules, own.rules, counting, exempt, tuple(problems), about_itself)
 

@@ -19,6 +19,7 @@ from types import ModuleType
 
 import yaml
 
+from trainyard.policies import team_file
 from trainyard.policies.cases import cases_of
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.rule import Check, Finding, Rule, Severity, Verdict
@@ -50,12 +51,9 @@ def folders_in(file: Path) -> list[Path]:
 
     Raises ValueError saying what is wrong with the file.
     """
-    if not file.is_file():
+    if not team_file.is_there(file):
         return []
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as wrong:
-        raise ValueError(f"{file}: {wrong}") from None
+    raw = team_file.read(file) or {}
     named = raw.get("folders") if isinstance(raw, dict) else None
     if not isinstance(raw, dict) or set(raw) != {"folders"} or not isinstance(named, list):
         raise ValueError(f"{file}: it holds one list, `folders: [../our-rules]`, and nothing else")

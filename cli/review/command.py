@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from trainyard.cli import environments, output, yaml_document
+from trainyard.cli import environments, output
 from trainyard.cli.progress import step
+from trainyard.policies import yaml_document
 
 if TYPE_CHECKING:
     from trainyard.cli.review.model import Environment, Review
