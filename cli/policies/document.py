@@ -21,6 +21,7 @@ _KINDS = (
     "an exported state (pulumi stack export), a saved preview (pulumi preview --json --show-sames) "
     "or a Terraform plan (terraform show -json PLAN)"
 )
+_TOO_DEEP = f"is nested too deeply to be {_KINDS}"
 _STACK = re.compile(r"urn:pulumi:([^:]+)::")
 
 
@@ -56,6 +57,8 @@ def read(file: Path, environment: str = "") -> Document:
         raise UnreadableFileError(f"{file}: {wrong}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as wrong:
         raise UnreadableFileError(f"{file}: it is damaged, or not {_KINDS}: {_said(wrong)}") from None
+    except RecursionError:
+        raise UnreadableFileError(f"{file} {_TOO_DEEP}") from None
 
 
 def _said(wrong: Exception) -> str:
@@ -64,9 +67,10 @@ def _said(wrong: Exception) -> str:
 
 def _parsed(file: Path) -> Any:
     try:
-        if (size := file.stat().st_size) > LARGEST:
-            raise UnreadableFileError(f"{file} has {size >> 20} MiB; the largest that is read has {LARGEST >> 20} MiB")
-        raw = file.read_bytes()
+        with file.open("rb") as opened:
+            raw = opened.read(LARGEST + 1)  # a pipe or a device does not say beforehand how much it holds
+        if len(raw) > LARGEST:
+            raise UnreadableFileError(f"{file} has more than {LARGEST >> 20} MiB, the most that is read")
         return json.loads(raw)
     except OSError as failed:
         raise UnreadableFileError(f"{file} cannot be read: {failed.strerror}") from None
@@ -75,7 +79,9 @@ def _parsed(file: Path) -> Any:
     except json.JSONDecodeError as wrong:
         raise UnreadableFileError(f"{file} {_what_instead_of_json(wrong)}; give {_KINDS}") from None
     except RecursionError:
-        raise UnreadableFileError(f"{file} is nested too deeply to be {_KINDS}") from None
+        raise UnreadableFileError(f"{file} {_TOO_DEEP}") from None
+    except ValueError:  # Python reads whole numbers of up to 4,300 digits
+        raise UnreadableFileError(f"{file} has a number that is too long to be read; give {_KINDS}") from None
 
 
 def _what_instead_of_json(wrong: json.JSONDecodeError) -> str:
@@ -125,7 +131,11 @@ def _require_version(version: Any) -> None:
 def _pulumi(kind: str, export: Mapping[str, Any], environment: str) -> Document:
     from trainyard.policies.state import graph_of
 
-    resources = export["deployment"].get("resources") or []
+    deployment = export["deployment"]
+    if not isinstance(deployment, Mapping):
+        raise UnreadableFileError("its deployment is no object: the export did not come to its end, or was edited")
+    resources = deployment.get("resources")
+    resources = [] if resources is None else resources  # as of a stack that has none
     if not isinstance(resources, list) or not all(map(_is_resource, resources)):
         raise UnreadableFileError("its deployment.resources is no list of resources")
     stacks = {found[1] for one in resources if (found := _STACK.match(str(one["urn"])))}
