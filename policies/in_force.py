@@ -17,12 +17,11 @@ from trainyard.policies.cases import SHIPPED
 from trainyard.policies.exemptions import Exemption, Register
 from trainyard.policies.graph import Resource
 from trainyard.policies.levels import Levels
-from trainyard.policies.own_rules import OwnRule
+from trainyard.policies.own_rules import PACK_RULE, OwnRule
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Finding, Rule, Scope, Severity, resource_rule, violation
 from trainyard.policies.rules import regions
 
-PACK_RULE = "pack-in-order"
 _STACK = "pulumi:pulumi:Stack"
 _FILES = ("PulumiPolicy.yaml", own_rules.FILE, levels.FILE, exemptions.FILE)
 _Read = TypeVar("_Read")
