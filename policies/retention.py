@@ -39,10 +39,10 @@ def _row(path: Path, name: object, row: Any) -> Retention:
 
 
 @cache
-def _table() -> tuple[Retention, dict[str, Retention]]:
+def table() -> tuple[Retention, dict[str, Retention]]:
     return load(Path(__file__).with_name("retention.yaml"))
 
 
 def retention_of(environment: str) -> Retention:
-    default, rows = _table()
+    default, rows = table()
     return rows.get(environment, default)
