@@ -21,7 +21,6 @@ _KINDS = (
     "an exported state (pulumi stack export), a saved preview (pulumi preview --json --show-sames) "
     "or a Terraform plan (terraform show -json PLAN)"
 )
-_TOO_DEEP = f"is nested too deeply to be {_KINDS}"
 _STACK = re.compile(r"urn:pulumi:([^:]+)::")
 
 
@@ -50,7 +49,7 @@ def read(file: Path, environment: str = "") -> Document:
     from trainyard.policies.saved_preview import UnusablePreviewError
     from trainyard.policies.terraform.plan import NotAPlanError
 
-    content = _parsed(file)
+    content = parsed(file)
     try:
         return _recognised(content, environment)
     except (UnreadableFileError, UnusablePreviewError, NotAPlanError) as wrong:
@@ -58,14 +57,15 @@ def read(file: Path, environment: str = "") -> Document:
     except (ValueError, KeyError, TypeError, AttributeError) as wrong:
         raise UnreadableFileError(f"{file}: it is damaged, or not {_KINDS}: {_said(wrong)}") from None
     except RecursionError:
-        raise UnreadableFileError(f"{file} {_TOO_DEEP}") from None
+        raise UnreadableFileError(f"{file} is nested too deeply to be {_KINDS}") from None
 
 
 def _said(wrong: Exception) -> str:
     return str(wrong) if isinstance(wrong, ValueError) else f"{type(wrong).__name__} {wrong}"
 
 
-def _parsed(file: Path) -> Any:
+def parsed(file: Path, kinds: str = _KINDS) -> Any:
+    """The JSON in the file. Raises `UnreadableFileError`, saying that `kinds` may be given instead."""
     try:
         with file.open("rb") as opened:
             raw = opened.read(LARGEST + 1)  # a pipe or a device does not say beforehand how much it holds
@@ -75,13 +75,13 @@ def _parsed(file: Path) -> Any:
     except OSError as failed:
         raise UnreadableFileError(f"{file} cannot be read: {failed.strerror}") from None
     except UnicodeDecodeError:
-        raise UnreadableFileError(f"{file} is no text; give {_KINDS}") from None
+        raise UnreadableFileError(f"{file} is no text; give {kinds}") from None
     except json.JSONDecodeError as wrong:
-        raise UnreadableFileError(f"{file} {_what_instead_of_json(wrong)}; give {_KINDS}") from None
+        raise UnreadableFileError(f"{file} {_what_instead_of_json(wrong)}; give {kinds}") from None
     except RecursionError:
-        raise UnreadableFileError(f"{file} {_TOO_DEEP}") from None
+        raise UnreadableFileError(f"{file} is nested too deeply to be {kinds}") from None
     except ValueError:  # Python reads whole numbers of up to 4,300 digits
-        raise UnreadableFileError(f"{file} has a number that is too long to be read; give {_KINDS}") from None
+        raise UnreadableFileError(f"{file} has a number that is too long to be read; give {kinds}") from None
 
 
 def _what_instead_of_json(wrong: json.JSONDecodeError) -> str:

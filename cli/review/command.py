@@ -85,7 +85,7 @@ def review(
         raise environments.SettingsError(f"--state is of one environment; name it: {', '.join(asked)}")
     exported = _exported(state, root, asked[0]) if state is not None else None
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
     with step("tools") as shown:
         for tool in toolchain.TOOLS:
             toolchain.find_all(tool, shown.show)
@@ -108,6 +108,18 @@ def review(
     if folder is not None:
         output.complain(f"in {folder}: {', '.join(FILES.values())}")
     raise typer.Exit(found.exit_status)
+
+
+def _make(folder: Path) -> None:
+    """Before the work begins, which takes minutes. Raises `SettingsError` where there can be no such folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # and it can be written to
+    except OSError as failed:
+        raise environments.SettingsError(
+            f"--output {folder} cannot be a folder to write to: {failed.strerror}; give another"
+        ) from None
 
 
 def _all(root: Path) -> list[str]:
@@ -136,13 +148,16 @@ def _base(reference: str, root: Path, laid_out: Path) -> tuple[str, Callable[[st
 
 def _exported(file: Path, root: Path, environment: str) -> dict[str, Any]:
     """Raises `ForeignStateError`, naming the file."""
+    from trainyard.cli.policies import document
     from trainyard.local import foreign_state
 
+    kind = "an exported state (pulumi stack export)"
+    content = document.parsed(file, kind)
     try:
         project = yaml_document.load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"]
-        return foreign_state.read(file.read_text(encoding="utf-8"), project, environment)
-    except OSError as failed:
-        raise foreign_state.ForeignStateError(f"{file} cannot be read: {failed.strerror}") from None
+        return foreign_state.read(json.dumps(content), project, environment)
+    except RecursionError:
+        raise foreign_state.ForeignStateError(f"{file} is nested too deeply to be {kind}") from None
     except ValueError as wrong:
         raise foreign_state.ForeignStateError(f"{file}: {wrong}") from None
 
