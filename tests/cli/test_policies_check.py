@@ -308,3 +308,14 @@ def test_a_damaged_file_is_judged_or_refused_and_nothing_else(data: st.DataObjec
         found = read(tmp_path / "odd.json", "dev")
         results = list(evaluate_all(InForce(), found.inputs, found.outputs))
         assert bool(results) == bool(found.outputs.resources)
+
+
+def test_a_name_in_the_file_steers_no_terminal_and_forges_no_line(said) -> None:
+    told = state({**GOOD, "enableKeyRotation": False})
+    told["deployment"]["resources"][1]["urn"] += "\x1b[2K\x1b[1A\u202e\nnothing stands against it"
+
+    status, text = said(told)
+
+    assert status == 1
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert "key\\u001b[2K\\u001b[1A\\u202e\\nnothing stands against it" in text
