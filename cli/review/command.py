@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from trainyard.local.review import Comparison, Source
 
 WORKING_TREE = "working tree"
+LAID_OUT = "base"
+"""What the folder with the earlier revision is for."""
 
 
 class Format(StrEnum):
@@ -72,7 +75,7 @@ def review(
     revision, 3 something new cannot be verified, or a side does not come up.
     """
     from trainyard.cli.review.model import Review
-    from trainyard.local import toolchain
+    from trainyard.local import scratch, toolchain
     from trainyard.local.paths import require_checkout
     from trainyard.policies.in_force import in_force
 
@@ -89,11 +92,13 @@ def review(
     with step("tools") as shown:
         for tool in toolchain.TOOLS:
             toolchain.find_all(tool, shown.show)
-    with tempfile.TemporaryDirectory(prefix="trainyard-base-") as laid_out:
+    for left in scratch.left_behind(LAID_OUT):
+        shutil.rmtree(left, ignore_errors=True)
+    with scratch.folder(LAID_OUT) as laid_out:
         if state is not None and exported is not None:
             label, compared = str(state), partial(_with_state, exported, str(state))
         else:
-            label, base_of = _base(base, root, Path(laid_out))
+            label, base_of = _base(base, root, laid_out)
             compared = partial(_with_base, base_of)
         found = Review(label, WORKING_TREE, tuple(_each(asked, root, changes or [], compared)))
     if folder is not None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from trainyard.cli.environments import SettingsError
 from trainyard.cli.main import app
+from trainyard.cli.review.command import LAID_OUT
 
 STACK = {"urn": "urn:pulumi:dev::trainyard::pulumi:pulumi:Stack::trainyard-dev", "type": "pulumi:pulumi:Stack"}
 
@@ -44,6 +45,17 @@ def test_another_file_than_a_state_is_refused(content: bytes, why: str, tmp_path
 
     assert "state.json" in said
     assert why in said
+
+
+def test_what_a_killed_review_left_is_cleared_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / f"trainyard-{LAID_OUT}-{2**22}.1-abc"  # above the highest process id
+    (left / "stacks").mkdir(parents=True)
+
+    said = str(refused("--base", "no-such-revision"))
+
+    assert "no-such-revision" in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_can_be_no_folder_for_the_results_is_refused_before_the_work(tmp_path: Path) -> None:
