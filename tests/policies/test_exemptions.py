@@ -166,5 +166,5 @@ def test_one_for_an_environment_that_is_not_there_is_told_in_every_environment(t
     entry = ENTRY | {"environment": "prodd-us", "expires": date(2027, 1, 31)}
     (tmp_path / "exemptions.yaml").write_text(yaml.safe_dump({"exemptions": [entry]}))
 
-    with pytest.raises(BrokenPackError, match="exemptions.yaml: .*there is no environment 'prodd-us'"):
+    with pytest.raises(BrokenPackError, match=r"exemptions\.yaml: .*there is no environment 'prodd-us'"):
         in_force(tmp_path).require_order()
