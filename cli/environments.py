@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainyard.cli import yaml_document
-from trainyard.cli.yaml_document import UnreadableError
+from trainyard.policies import yaml_document
+from trainyard.policies.yaml_document import UnreadableError
 
 if TYPE_CHECKING:
     from trainyard.stacks.settings import Settings

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import IO, Any
 
+# Characters that are not seen but turn the text around them, end it, or steer a terminal.
+_UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _told = False
 
 
@@ -58,9 +61,14 @@ def give_up(stream: IO[str]) -> None:
 def complain(message: str) -> None:
     """Say to a person, on standard error, what went wrong."""
     try:
-        print(message, file=sys.stderr, flush=True)
+        print(written_out(message), file=sys.stderr, flush=True)
     except OSError:  # nobody listens, or the disk of the log is full: the exit status still tells
         give_up(sys.stderr)
+
+
+def written_out(text: str) -> str:
+    """`text` with each character that nobody sees written as `\\u202e`: a name in somebody's file hides no finding."""
+    return _UNSEEN.sub(lambda one: f"\\u{ord(one[0]):04x}", text)
 
 
 def is_told() -> bool:

@@ -39,6 +39,8 @@ def read(text: str, project: str, environment: str) -> dict[str, Any]:
     resources = (export.get("deployment") or {}).get("resources") if isinstance(export, dict) else None
     if not isinstance(resources, list) or not resources:
         raise ForeignStateError("this is no exported state: it has no deployment.resources (pulumi stack export)")
+    if not all(isinstance(one, dict) and isinstance(one.get("urn"), str) for one in resources):
+        raise ForeignStateError("this is no exported state: its deployment.resources is no list of resources")
     _same_project(resources, project)
     if account := account_of(resources):
         text = text.replace(account, ACCOUNT_ID)

@@ -10,8 +10,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from trainyard.policies import team_file
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.values import UnverifiedError, Value, shown
 
@@ -49,7 +48,7 @@ class Trusted:
 
 def load(path: Path) -> Trusted:
     """Reads the table. Raises ValueError saying what is wrong with it: a broken table must stop, not allow."""
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = team_file.read(path)
     if not isinstance(raw, dict) or sorted(raw) != ["accounts", "organizations"]:
         raise ValueError(f"{path}: the keys must be accounts and organizations")
     return Trusted(_names(path, raw["accounts"], _ACCOUNT), _names(path, raw["organizations"], _ORGANIZATION))

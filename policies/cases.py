@@ -64,8 +64,10 @@ def cases_of(rule: Rule, folder: Path = SHIPPED) -> Iterator[Case]:
     """
     path = folder / "cases" / f"{rule.id}.yaml"
     raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader with two more tags)
+    if unknown := set(raw) - set(_VERDICTS):
+        raise ValueError(f"{', '.join(map(repr, unknown))} is none of {', '.join(_VERDICTS)}")
     for kind, verdict in _VERDICTS.items():
-        for case in raw.get(kind, ()):
+        for case in raw.get(kind) or ():
             resources = stack(case["resources"], case.get("environment", "dev"))
             yield Case(rule.id, case["name"], verdict, resources, tuple(case.get("finds", ())))
 

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from trainyard.policies import team_file
 from trainyard.policies.graph import Graph, Resource, is_layer, name_of
 from trainyard.policies.rule import Finding, Level, Result, Rule, Severity, stack_rule, violation
 
@@ -58,12 +58,12 @@ class _File(BaseModel):
 
 def load(path: Path) -> tuple[Exemption, ...]:
     """None where there is no such file. Raises ValueError where one is broken: that must stop, and not exempt."""
-    if not path.is_file():
+    if not team_file.is_there(path):
         return ()
     try:
-        read = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as wrong:
-        raise ValueError(f"{path}: {wrong}") from None
+        read = _File.model_validate(team_file.read(path) or {})
+    except ValidationError as wrong:
+        raise ValueError(f"{path}: {team_file.faults(wrong)}") from None
     found: dict[tuple[str, str, str], Exemption] = {}
     for one in read.exemptions:
         key = (one.rule, one.environment, one.resource)

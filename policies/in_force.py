@@ -12,17 +12,15 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from trainyard.policies import exemptions, levels, own_rules
+from trainyard.policies import exemptions, levels, own_rules, tables
 from trainyard.policies.cases import SHIPPED
 from trainyard.policies.exemptions import Exemption, Register
 from trainyard.policies.graph import Resource
 from trainyard.policies.levels import Levels
-from trainyard.policies.own_rules import OwnRule
+from trainyard.policies.own_rules import PACK_RULE, OwnRule
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Finding, Rule, Scope, Severity, resource_rule, violation
-from trainyard.policies.rules import regions
 
-PACK_RULE = "pack-in-order"
 _STACK = "pulumi:pulumi:Stack"
 _FILES = ("PulumiPolicy.yaml", own_rules.FILE, levels.FILE, exemptions.FILE)
 _Read = TypeVar("_Read")
@@ -84,16 +82,22 @@ def in_force(folder: Path = SHIPPED) -> InForce:
     """What the folder of a pack says. What is wrong in it is in `problems`, and is a finding in every environment."""
     if not any((folder / name).is_file() for name in _FILES):
         raise BrokenPackError(f"{folder} is no folder of a policy pack: it has none of {', '.join(_FILES)}")
-    problems: list[str] = []
+    problems = list(tables.wrong_with())
+    known = tables.environments()
     folders = list(_or_problem(own_rules.folders_in, folder / own_rules.FILE, problems))
     own = own_rules.load(folders, RULES)
     problems += own.problems
     rules = (*RULES, *(one.rule for one in own.rules))
     rows = tuple(_or_problem(levels.load, folder / levels.FILE, problems))
-    wrong = list(levels.wrong_with(rows, rules, regions.table().environments))
+    wrong = list(levels.wrong_with(rows, rules, known or {row.environment for row in rows}))
     problems += [f"{folder / levels.FILE}: {reason}" for reason in wrong]
     counting = Levels(() if wrong else rows)
     exempt = tuple(_or_problem(exemptions.load, folder / exemptions.FILE, problems))
+    problems += [
+        f"{folder / exemptions.FILE}: {one}: there is no environment {one.environment!r} (regions.yaml)"
+        for one in exempt
+        if known and one.environment not in known  # no environment would ever tell of it
+    ]
     about_itself = (_in_order(problems), counting.rule())
     return InForce(rules, own.rules, counting, exempt, tuple(problems), about_itself)
 

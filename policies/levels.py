@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, model_validator
 
+from trainyard.policies import team_file
 from trainyard.policies.aws import OWN_KEY_CLASSES
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.residency.places import classes_of
@@ -88,19 +88,12 @@ class _File(BaseModel):
 
 def load(file: Path) -> tuple[Row, ...]:
     """The rows of a pack's levels.yaml; none where there is no such file. Raises ValueError saying what is wrong."""
-    if not file.is_file():
+    if not team_file.is_there(file):
         return ()
     try:
-        return tuple(_File.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {}).levels)
+        return tuple(_File.model_validate(team_file.read(file) or {}).levels)
     except ValidationError as wrong:
-        said = "; ".join(f"{_place(one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in wrong.errors())
-        raise ValueError(f"{file}: {said}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as wrong:
-        raise ValueError(f"{file}: {wrong}") from None
-
-
-def _place(steps: tuple[str | int, ...]) -> str:
-    return "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in steps).lstrip(".")
+        raise ValueError(f"{file}: {team_file.faults(wrong)}") from None
 
 
 def wrong_with(rows: Iterable[Row], rules: Iterable[Rule], environments: Iterable[str]) -> Iterator[str]:

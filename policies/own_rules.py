@@ -10,21 +10,28 @@ import importlib
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import yaml
 
+from trainyard.policies import team_file
 from trainyard.policies.cases import cases_of
+from trainyard.policies.exemptions import REGISTER_RULE
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.rule import Check, Finding, Rule, Severity, Verdict
+from trainyard.policies.levels import LEVELS_RULE
+from trainyard.policies.rule import Finding, Rule, Severity, Verdict
 
 FILE = "own_rules.yaml"
+PACK_RULE = "pack-in-order"
+_ABOUT_ITSELF = (PACK_RULE, LEVELS_RULE, REGISTER_RULE)
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
+_END = object()
 _NEEDED = (Verdict.PASSED, Verdict.VIOLATION)
 _WORDS = {Verdict.PASSED: "good", Verdict.VIOLATION: "bad"}
 
@@ -50,12 +57,9 @@ def folders_in(file: Path) -> list[Path]:
 
     Raises ValueError saying what is wrong with the file.
     """
-    if not file.is_file():
+    if not team_file.is_there(file):
         return []
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as wrong:
-        raise ValueError(f"{file}: {wrong}") from None
+    raw = team_file.read(file) or {}
     named = raw.get("folders") if isinstance(raw, dict) else None
     if not isinstance(raw, dict) or set(raw) != {"folders"} or not isinstance(named, list):
         raise ValueError(f"{file}: it holds one list, `folders: [../our-rules]`, and nothing else")
@@ -69,9 +73,9 @@ def load(folders: Iterable[Path], shipped: Iterable[Rule]) -> OwnRules:
     found: list[OwnRule] = []
     problems: list[str] = []
     seen = list(shipped)
-    ids = {rule.id: "the pack" for rule in seen}
+    ids = dict.fromkeys((*(rule.id for rule in seen), *_ABOUT_ITSELF), "the pack")
     for folder in folders:
-        rules = 0
+        rules, before = 0, len(problems)
         for file, outcome in _rules_in(folder, seen):
             rules += 1
             if isinstance(outcome, str):
@@ -86,6 +90,8 @@ def load(folders: Iterable[Path], shipped: Iterable[Rule]) -> OwnRules:
             problems.append(
                 f"{folder}: no file there (*.py) defines a rule; write one, or take the folder out of {FILE}"
             )
+        if len(problems) == before:  # or the rule is one of those that cannot be asked, which is told already
+            problems += _cases_without_rule(folder, [one.rule.id for one in found if one.folder == folder])
     return OwnRules(tuple(found), tuple(problems))
 
 
@@ -99,7 +105,9 @@ def _rules_in(folder: Path, seen: list[Rule]) -> Iterator[tuple[Path, Rule | str
             continue
         try:
             module = _imported(folder, file.stem)
-        except (Exception, SystemExit) as failed:  # noqa: BLE001  # somebody else's code: whatever it does is told
+        except KeyboardInterrupt:
+            raise
+        except BaseException as failed:  # noqa: BLE001  # somebody else's code: whatever it does is told
             yield file, f"it cannot be imported: {_said(failed, file)}"
             continue
         for rule in vars(module).values():
@@ -163,7 +171,7 @@ def _wrong_with_cases(rule: Rule, folder: Path) -> Iterator[str]:
         verdicts = {case.verdict for case in cases_of(rule, folder)}
     except FileNotFoundError:
         yield f"there is no {file}: a rule without examples, good and bad, is not asked"
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as wrong:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError, yaml.YAMLError) as wrong:
         yield f"{file} cannot be read: {type(wrong).__name__}: {' '.join(str(wrong).split())}"
     else:
         for verdict in _NEEDED:
@@ -171,24 +179,43 @@ def _wrong_with_cases(rule: Rule, folder: Path) -> Iterator[str]:
                 yield f"{file} has no {_WORDS[verdict]} case; a rule needs at least one good and one bad"
 
 
+def _cases_without_rule(folder: Path, ids: Iterable[str]) -> Iterator[str]:
+    """A rule that no module has as a name of its own, or that was renamed, would be missed by nobody."""
+    for file in sorted((folder / "cases").glob("*.yaml")):
+        if file.stem not in ids:
+            yield f"{file}: no file in {folder} (*.py) has a rule {file.stem!r}, so nobody asks it; name the rule there"
+
+
 def _guarded(rule: Rule) -> Rule:
     """The rule, whose mistakes stay its own: a test of types that fails takes every resource, and then says so."""
 
     def applies(kind: str) -> bool:
         try:
-            return bool(rule.applies(kind))
+            return bool(_own(rule.applies, kind))
         except Exception:  # noqa: BLE001  # raised again where it becomes a finding
             return True
 
     def check(resource: Resource, graph: Graph) -> Iterator[Finding]:
-        rule.applies(resource.type)
-        yield from _findings(rule.check, resource, graph)
+        _own(rule.applies, resource.type)
+        found = iter(_own(rule.check, resource, graph))
+        while (finding := _own(next, found, _END)) is not _END:
+            yield _sound(finding)
 
     return replace(rule, applies=applies, check=check)
 
 
-def _findings(check: Check, resource: Resource, graph: Graph) -> Iterator[Finding]:
-    for finding in check(resource, graph):
-        if not isinstance(finding, Finding):
-            raise TypeError(f"yield violation(…) or unverified(…), not a {type(finding).__name__}")
-        yield finding
+def _own(step: Callable[..., Any], *arguments: Any) -> Any:
+    """One step of a rule's own code. It may not end the command, nor write where the result is written."""
+    try:
+        with redirect_stdout(sys.stderr):
+            return step(*arguments)
+    except (SystemExit, GeneratorExit) as ended:
+        raise RuntimeError(f"it raises {type(ended).__name__}, which ends no judgement") from ended
+
+
+def _sound(finding: Any) -> Finding:
+    if not isinstance(finding, Finding):
+        raise TypeError(f"yield violation(…) or unverified(…), not a {type(finding).__name__}")
+    if not isinstance(finding.message, str):
+        raise TypeError(f"a finding's message is a text, not a {type(finding.message).__name__}")
+    return finding

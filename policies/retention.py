@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from trainyard.policies import team_file
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Retention:
 
 def load(path: Path) -> tuple[Retention, dict[str, Retention]]:
     """The default, and what each environment has instead. Raises ValueError: a broken table must stop, not allow."""
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = team_file.read(path)
     if not isinstance(raw, dict) or sorted(raw) != ["default", "environments"]:
         raise ValueError(f"{path}: the keys must be default and environments")
     rows = raw["environments"] or {}
@@ -39,10 +39,10 @@ def _row(path: Path, name: object, row: Any) -> Retention:
 
 
 @cache
-def _table() -> tuple[Retention, dict[str, Retention]]:
+def table() -> tuple[Retention, dict[str, Retention]]:
     return load(Path(__file__).with_name("retention.yaml"))
 
 
 def retention_of(environment: str) -> Retention:
-    default, rows = _table()
+    default, rows = table()
     return rows.get(environment, default)

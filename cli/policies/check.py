@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from trainyard.cli import output
 from trainyard.cli.policies.pack_option import PackOption, chosen_pack
@@ -98,11 +97,11 @@ def _show(found: Document, file: Path, judged: Environment) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(
-        f"[bold]{escape(str(file))}[/]: {found.kind} of {escape(found.stack) or 'no stack'}, "
+        f"[bold]{text.escape(str(file))}[/]: {found.kind} of {text.escape(found.stack) or 'no stack'}, "
         f"{judged.resources_after} resources: {_counted(judged)}"
     )
     if found.notice:
-        console.print(f"    {escape(found.notice)}", style="yellow")
+        console.print(f"    {text.escape(found.notice)}", style="yellow")
     for finding in judged.findings:
         text.show_finding(finding, console)
 

@@ -49,33 +49,39 @@ def read(file: Path, environment: str = "") -> Document:
     from trainyard.policies.saved_preview import UnusablePreviewError
     from trainyard.policies.terraform.plan import NotAPlanError
 
-    content = _parsed(file)
+    content = parsed(file)
     try:
         return _recognised(content, environment)
     except (UnreadableFileError, UnusablePreviewError, NotAPlanError) as wrong:
         raise UnreadableFileError(f"{file}: {wrong}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as wrong:
         raise UnreadableFileError(f"{file}: it is damaged, or not {_KINDS}: {_said(wrong)}") from None
+    except RecursionError:
+        raise UnreadableFileError(f"{file} is nested too deeply to be {_KINDS}") from None
 
 
 def _said(wrong: Exception) -> str:
     return str(wrong) if isinstance(wrong, ValueError) else f"{type(wrong).__name__} {wrong}"
 
 
-def _parsed(file: Path) -> Any:
+def parsed(file: Path, kinds: str = _KINDS) -> Any:
+    """The JSON in the file. Raises `UnreadableFileError`, saying that `kinds` may be given instead."""
     try:
-        if (size := file.stat().st_size) > LARGEST:
-            raise UnreadableFileError(f"{file} has {size >> 20} MiB; the largest that is read has {LARGEST >> 20} MiB")
-        raw = file.read_bytes()
+        with file.open("rb") as opened:
+            raw = opened.read(LARGEST + 1)  # a pipe or a device does not say beforehand how much it holds
+        if len(raw) > LARGEST:
+            raise UnreadableFileError(f"{file} has more than {LARGEST >> 20} MiB, the most that is read")
         return json.loads(raw)
     except OSError as failed:
         raise UnreadableFileError(f"{file} cannot be read: {failed.strerror}") from None
     except UnicodeDecodeError:
-        raise UnreadableFileError(f"{file} is no text; give {_KINDS}") from None
+        raise UnreadableFileError(f"{file} is no text; give {kinds}") from None
     except json.JSONDecodeError as wrong:
-        raise UnreadableFileError(f"{file} {_what_instead_of_json(wrong)}; give {_KINDS}") from None
+        raise UnreadableFileError(f"{file} {_what_instead_of_json(wrong)}; give {kinds}") from None
     except RecursionError:
-        raise UnreadableFileError(f"{file} is nested too deeply to be {_KINDS}") from None
+        raise UnreadableFileError(f"{file} is nested too deeply to be {kinds}") from None
+    except ValueError:  # Python reads whole numbers of up to 4,300 digits
+        raise UnreadableFileError(f"{file} has a number that is too long to be read; give {kinds}") from None
 
 
 def _what_instead_of_json(wrong: json.JSONDecodeError) -> str:
@@ -125,7 +131,11 @@ def _require_version(version: Any) -> None:
 def _pulumi(kind: str, export: Mapping[str, Any], environment: str) -> Document:
     from trainyard.policies.state import graph_of
 
-    resources = export["deployment"].get("resources") or []
+    deployment = export["deployment"]
+    if not isinstance(deployment, Mapping):
+        raise UnreadableFileError("its deployment is no object: the export did not come to its end, or was edited")
+    resources = deployment.get("resources")
+    resources = [] if resources is None else resources  # as of a stack that has none
     if not isinstance(resources, list) or not all(map(_is_resource, resources)):
         raise UnreadableFileError("its deployment.resources is no list of resources")
     stacks = {found[1] for one in resources if (found := _STACK.match(str(one["urn"])))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -15,14 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from trainyard.cli import environments, output, yaml_document
+from trainyard.cli import environments, output
 from trainyard.cli.progress import step
+from trainyard.policies import yaml_document
 
 if TYPE_CHECKING:
     from trainyard.cli.review.model import Environment, Review
     from trainyard.local.review import Comparison, Source
 
 WORKING_TREE = "working tree"
+LAID_OUT = "base"
+"""What the folder with the earlier revision is for."""
 
 
 class Format(StrEnum):
@@ -71,7 +75,7 @@ def review(
     revision, 3 something new cannot be verified, or a side does not come up.
     """
     from trainyard.cli.review.model import Review
-    from trainyard.local import toolchain
+    from trainyard.local import scratch, toolchain
     from trainyard.local.paths import require_checkout
     from trainyard.policies.in_force import in_force
 
@@ -84,15 +88,17 @@ def review(
         raise environments.SettingsError(f"--state is of one environment; name it: {', '.join(asked)}")
     exported = _exported(state, root, asked[0]) if state is not None else None
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
     with step("tools") as shown:
         for tool in toolchain.TOOLS:
             toolchain.find_all(tool, shown.show)
-    with tempfile.TemporaryDirectory(prefix="trainyard-base-") as laid_out:
+    for left in scratch.left_behind(LAID_OUT):
+        shutil.rmtree(left, ignore_errors=True)
+    with scratch.folder(LAID_OUT) as laid_out:
         if state is not None and exported is not None:
             label, compared = str(state), partial(_with_state, exported, str(state))
         else:
-            label, base_of = _base(base, root, Path(laid_out))
+            label, base_of = _base(base, root, laid_out)
             compared = partial(_with_base, base_of)
         found = Review(label, WORKING_TREE, tuple(_each(asked, root, changes or [], compared)))
     if folder is not None:
@@ -107,6 +113,18 @@ def review(
     if folder is not None:
         output.complain(f"in {folder}: {', '.join(FILES.values())}")
     raise typer.Exit(found.exit_status)
+
+
+def _make(folder: Path) -> None:
+    """Before the work begins, which takes minutes. Raises `SettingsError` where there can be no such folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # and it can be written to
+    except OSError as failed:
+        raise environments.SettingsError(
+            f"--output {folder} cannot be a folder to write to: {failed.strerror}; give another"
+        ) from None
 
 
 def _all(root: Path) -> list[str]:
@@ -135,13 +153,16 @@ def _base(reference: str, root: Path, laid_out: Path) -> tuple[str, Callable[[st
 
 def _exported(file: Path, root: Path, environment: str) -> dict[str, Any]:
     """Raises `ForeignStateError`, naming the file."""
+    from trainyard.cli.policies import document
     from trainyard.local import foreign_state
 
+    kind = "an exported state (pulumi stack export)"
+    content = document.parsed(file, kind)
     try:
         project = yaml_document.load((root / "Pulumi.yaml").read_text(encoding="utf-8"))["name"]
-        return foreign_state.read(file.read_text(encoding="utf-8"), project, environment)
-    except OSError as failed:
-        raise foreign_state.ForeignStateError(f"{file} cannot be read: {failed.strerror}") from None
+        return foreign_state.read(json.dumps(content), project, environment)
+    except RecursionError:
+        raise foreign_state.ForeignStateError(f"{file} is nested too deeply to be {kind}") from None
     except ValueError as wrong:
         raise foreign_state.ForeignStateError(f"{file}: {wrong}") from None
 

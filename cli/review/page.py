@@ -12,6 +12,7 @@ from jinja2 import Environment as Templates
 from jinja2 import PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from trainyard.cli import output
 from trainyard.cli.review import cost_words, diff, words
 from trainyard.cli.review.model import Environment, Finding, Review, Standing
 from trainyard.cli.review.picture import SIGNS
@@ -30,8 +31,6 @@ _KINDS = {
 }
 _WAY_TONES = {Verdict.VIOLATION: "bad", Verdict.UNVERIFIED: "warn", Verdict.PASSED: "good"}
 _WAY_WORDS = {Verdict.VIOLATION: "not allowed", Verdict.UNVERIFIED: Verdict.UNVERIFIED, Verdict.PASSED: "allowed"}
-# Characters that are not seen but turn the text around them, or end it.
-_UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\x00-\x08\x0b-\x1f\x7f]")
 
 Tile = tuple[str, str, str, str, str]
 """Part of the page, what it is, its value, what else is said of it, its tone."""
@@ -146,5 +145,5 @@ def _inline(svg: str, name: str) -> Markup:
 def _seen(value: Any) -> Any:
     """A name or value may hold what turns the text of a line around: such a character is written out."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return _UNSEEN.sub(lambda one: f"\\u{ord(one[0]):04x}", value)
+        return output.written_out(value)
     return value

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 
+from trainyard.cli import output
 from trainyard.cli.review import cost_words, words
 from trainyard.cli.review.cost import Cost, Row
 from trainyard.cli.review.model import Environment, Finding, Review, Standing
@@ -90,6 +91,11 @@ def _show_cost(cost: Cost, console: Console) -> None:
 def _show_row(row: Row, said: str, console: Console) -> None:
     console.print(f"    {escape(said)}", style="yellow" if cost_words.changed(row) else None)
     console.print(f"        {escape(cost_words.assumed(row))}", style="dim")
+
+
+def escape(said: str) -> str:
+    """For the console's markup, with what steers a terminal written out."""
+    return markup.escape(output.written_out(said))
 
 
 def show_finding(finding: Finding, console: Console, others: Sequence[str] = (), *, explained: bool = False) -> None:

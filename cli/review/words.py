@@ -48,14 +48,15 @@ def property_line(one: PropertyChange) -> str:
 
 
 def resource_line(change: Change) -> str:
-    return f"{SIGNS[change.operation]} {kind(change.type)} {change.name}"
+    return f"{SIGNS[change.operation]} {kind(change.type)} {change.name}".replace("\n", "\\n")
 
 
 def finding_line(finding: Finding) -> str:
     place = f"{finding.name}.{finding.place}" if finding.place else finding.name
     unverified = f" [{finding.verdict}]" if finding.verdict is Verdict.UNVERIFIED else ""
     advice = " [advice]" if finding.level == "advisory" else ""
-    return f"{finding.severity} {finding.rule}{unverified}{advice}: {place}: {finding.message}"
+    line = f"{finding.severity} {finding.rule}{unverified}{advice}: {place}: {finding.message}"
+    return line.replace("\n", "\\n")  # one line: what stands in a name is not a finding of its own
 
 
 @dataclass(frozen=True)

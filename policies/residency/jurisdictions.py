@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from trainyard.policies import yaml_document
 from trainyard.policies.aws import DATA_CLASSES
 
 FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -190,13 +191,13 @@ class JurisdictionTable(_Row):
 def load_jurisdictions(path: Path) -> JurisdictionTable:
     """Reads the table. Raises ValueError saying what is wrong with it: a broken table must stop, not allow."""
     try:
-        return JurisdictionTable.model_validate(yaml.load(path.read_text(encoding="utf-8"), FAST_LOADER))  # noqa: S506
+        return JurisdictionTable.model_validate(yaml_document.load(path.read_text(encoding="utf-8"), FAST_LOADER))
     except ValidationError as invalid:
         first = invalid.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
         message = re.sub(r"^Value error, ", "", first["msg"])
         raise ValueError(f"{path}: {place}: {message}" if place else f"{path}: {message}") from None
-    except yaml.YAMLError as broken:
+    except (yaml_document.UnreadableError, UnicodeDecodeError) as broken:
         raise ValueError(f"{path}: this is not YAML: {broken}") from None
 
 

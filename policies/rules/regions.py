@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
-
-from trainyard.policies import documents
+from trainyard.policies import documents, team_file
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
@@ -70,7 +68,7 @@ class RegionTable:
 
 def load_table(path: Path) -> RegionTable:
     """Reads the table. Raises ValueError saying what is wrong with it: a broken table must stop, not allow."""
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = team_file.read(path)
     keys = ("environments", "global_services", "regional_exceptions")
     if not isinstance(raw, dict) or sorted(raw) != sorted(keys):
         raise ValueError(f"{path}: the keys must be {', '.join(keys)}")

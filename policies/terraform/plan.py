@@ -132,6 +132,8 @@ def _changes(document: Any) -> list[Mapping[str, Any]]:
         raise NotAPlanError(f"format_version {document['format_version']!r} of a plan is not known here, only 1.x")
     if document.get("errored"):
         raise NotAPlanError("the plan broke off with an error and lacks resources: mend that and plan again")
+    if document.get("complete") is False and not document.get("deferred_changes"):  # what is put off, `unread` tells
+        raise NotAPlanError("the plan leaves resources out (-target, -exclude), and cannot be judged: plan all of it")
     changes = document.get("resource_changes") or []
     if not isinstance(changes, list) or not all(map(_is_change, changes)):
         raise NotAPlanError("resource_changes must be a list of changes, as terraform show -json writes it")

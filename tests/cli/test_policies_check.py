@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from trainyard.cli.main import app
+from trainyard.cli.policies import document
 from trainyard.cli.policies.document import UnreadableFileError, read
 from trainyard.policies.evaluation import evaluate_all
 from trainyard.policies.in_force import InForce
@@ -34,6 +35,13 @@ ONE_RULE.append({"environment": "dev", "rule": "kms-policy-explicit", "level": "
 def state(inputs: dict[str, Any], **more: Any) -> dict[str, Any]:
     key = {"urn": f"{HEAD}{KEY}::key", "type": KEY, "custom": True, "inputs": inputs, "outputs": inputs, **more}
     return {"version": 3, "deployment": {"resources": [ROOT, key]}}
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
 
 
 def preview(inputs: dict[str, Any], *steps: dict[str, Any], **counted: int) -> dict[str, Any]:
@@ -188,6 +196,10 @@ FAILED = {"severity": "error", "message": "no credentials"}
         (b"resources:\n  - a\n", "is no JSON"),
         (b"\x89PNG\r\n\x1a\n\x00\xff\xfe", "is no text"),
         (b"[" * 100_000, "nested too deeply"),
+        (state({**GOOD, "policy": deep(900)}), "nested too deeply"),
+        (b'{"version": 1' + b"0" * 5_000 + b"}", "a number that is too long"),
+        ({"version": 3, "deployment": None}, "deployment is no object"),
+        ({"version": 3, "deployment": {"resources": {}}}, "no list of resources"),
         (b"[1, 2]", "pulumi stack export"),
         ({"a": 1}, "terraform show -json"),
         (changed(state(GOOD), version=1), "version 1, and 3 and 4 are known"),
@@ -215,6 +227,13 @@ def test_a_file_that_is_not_there_and_an_environment_that_is_not_are_refused(sai
         CliRunner().invoke(app, ["policies", "check", str(tmp_path / "no.json")], catch_exceptions=False)
     with pytest.raises(UnreadableFileError, match="there is no environment 'prod'; there are local"):
         said(state(GOOD), "--environment", "prod")
+
+
+def test_a_device_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "LARGEST", 1 << 20)
+
+    with pytest.raises(UnreadableFileError, match="/dev/zero has more than 1 MiB"):
+        read(Path("/dev/zero"))
 
 
 def test_a_file_from_powershell_is_read(said) -> None:
@@ -289,3 +308,14 @@ def test_a_damaged_file_is_judged_or_refused_and_nothing_else(data: st.DataObjec
         found = read(tmp_path / "odd.json", "dev")
         results = list(evaluate_all(InForce(), found.inputs, found.outputs))
         assert bool(results) == bool(found.outputs.resources)
+
+
+def test_a_name_in_the_file_steers_no_terminal_and_forges_no_line(said) -> None:
+    told = state({**GOOD, "enableKeyRotation": False})
+    told["deployment"]["resources"][1]["urn"] += "\x1b[2K\x1b[1A\u202e\nnothing stands against it"
+
+    status, text = said(told)
+
+    assert status == 1
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert "key\\u001b[2K\\u001b[1A\\u202e\\nnothing stands against it" in text

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from trainyard.policies import exemptions
 from trainyard.policies.analyzer import is_exempt
 from trainyard.policies.cases import cases_of, stack
 from trainyard.policies.exemptions import Exemption, load
 from trainyard.policies.graph import Resource
-from trainyard.policies.in_force import InForce
+from trainyard.policies.in_force import BrokenPackError, InForce, in_force
 from trainyard.policies.pack import analyzer
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Verdict
@@ -159,3 +160,11 @@ def test_an_entry_stands_there_once(tmp_path: Path) -> None:
 
 def test_the_register_that_is_shipped_can_be_read() -> None:
     assert all(one.rule in {rule.id for rule in RULES} for one in exemptions.written())
+
+
+def test_one_for_an_environment_that_is_not_there_is_told_in_every_environment(tmp_path: Path) -> None:
+    entry = ENTRY | {"environment": "prodd-us", "expires": date(2027, 1, 31)}
+    (tmp_path / "exemptions.yaml").write_text(yaml.safe_dump({"exemptions": [entry]}))
+
+    with pytest.raises(BrokenPackError, match=r"exemptions\.yaml: .*there is no environment 'prodd-us'"):
+        in_force(tmp_path).require_order()

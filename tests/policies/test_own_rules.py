@@ -49,6 +49,10 @@ def test_a_teams_rule_is_asked_beside_the_shipped_ones(tmp_path: Path) -> None:
         ({"cases": CASES.replace("good:", "unverified:")}, "has no good case"),
         ({"cases": CASES.replace("bad:", "unverified:")}, "has no bad case"),
         ({"cases": "good: [{name: a}]\n"}, "cannot be read"),
+        ({"cases": "[" * 3_000}, "cannot be read: RecursionError"),
+        ({"cases": CASES + "unverifed: []\n"}, "'unverifed' is none of good, bad, unverified"),
+        ({"source": "raise GeneratorExit\n"}, "GeneratorExit"),
+        ({"source": RULE.format(id="exemptions-in-order")}, "the pack has a rule of that id already"),
     ],
 )
 def test_what_cannot_be_asked_stops_every_environment_before_anything_is_made(
@@ -88,6 +92,41 @@ def test_a_test_of_types_that_fails_is_a_finding_and_ends_nothing(tmp_path: Path
 
     assert {one.urn.rpartition("::")[2] for one in found} == {"q", "trainyard-dev"}
     assert all("the rule itself failed" in one.message for one in found)
+
+
+@pytest.mark.parametrize("ending", ["SystemExit(0)", "GeneratorExit"])
+def test_a_rule_cannot_end_the_judgement(tmp_path: Path, ending: str) -> None:
+    source = SOUND.replace("    yield violation", f"    raise {ending}\n    yield violation")
+    assert source != SOUND
+
+    found = {one.policy: one for one in told(in_force(write(tmp_path, source)), ROOT, QUEUE)}
+
+    assert "which ends no judgement" in found["team-queue-named"].message
+    assert found["team-queue-named"].level == "mandatory"
+    assert found.keys() & {rule.id for rule in RULES}
+
+
+def test_a_finding_without_a_text_is_told(tmp_path: Path) -> None:
+    source = SOUND.replace('violation("it does', 'violation(3 or "it does')
+
+    (found,) = (one for one in told(in_force(write(tmp_path, source)), QUEUE) if one.policy == "team-queue-named")
+
+    assert "message is a text, not a int" in found.message
+
+
+def test_what_a_rule_prints_is_not_among_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = SOUND.replace("    yield violation", '    print("hello")\n    yield violation')
+
+    assert told(in_force(write(tmp_path, source)), QUEUE)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_rule_that_no_module_names_is_missed(tmp_path: Path) -> None:
+    pack = write(tmp_path)
+    (tmp_path / "our-rules" / "cases" / "team-queue-renamed.yaml").write_text(CASES)
+
+    with pytest.raises(BrokenPackError, match="has a rule 'team-queue-renamed', so nobody asks it"):
+        in_force(pack).require_order()
 
 
 def test_a_rule_that_yields_something_else_is_told_what_to_yield(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from trainyard.policies import accounts, iam_paths, retention
+from trainyard.policies import accounts, iam_paths, retention, tables
 from trainyard.policies.cases import stack
 from trainyard.policies.graph import Graph
+from trainyard.policies.in_force import BrokenPackError, in_force
 from trainyard.policies.rule import Verdict, judge
-from trainyard.policies.rules import sharing
+from trainyard.policies.rules import regions, sharing
 
 STRANGER = "999988887777"
 ORGANIZATION = "o-abcdefghij"
@@ -101,3 +102,22 @@ def test_conditions_that_bound_a_way_are_written_as_they_are_compared() -> None:
     assert all(key == key.lower() for way in ways for key in way.unless)
     assert all(way.grants[0] == "iam:PassRole" for way in ways if way.passes)
     assert len({way.grants for way in ways}) == len(ways)
+
+
+def test_a_table_with_a_mistake_stops_the_pack_and_names_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "regions.yaml"
+    broken.write_text("environments: {prod-us: [narnia]}\nglobal_services: []\nregional_exceptions: []\n")
+    monkeypatch.setattr(regions, "table", lambda: regions.load_table(broken))
+    monkeypatch.setitem(tables._TABLES, "regions.yaml", regions.table)
+    monkeypatch.setitem(tables._TABLES, "retention.yaml", lambda: {}["default"])
+    (tmp_path / "levels.yaml").write_text("levels: []\n")
+
+    found = in_force(tmp_path)
+
+    with pytest.raises(BrokenPackError) as refused:
+        found.require_order()
+    first, second = str(refused.value).splitlines()
+    assert "regions.yaml: environments.prod-us must be a list of regions" in first
+    assert "retention.yaml: KeyError: 'default'" in second

@@ -319,6 +319,7 @@ def test_what_terraform_puts_off_is_said() -> None:
         ({"format_version": "1.0", "values": {}}, "terraform show -json"),
         (plan(format_version="2.0"), "only 1.x"),
         (plan(errored=True), "broke off"),
+        (plan(complete=False), "leaves resources out"),
         (plan(resource_changes="none"), "resource_changes"),
         (plan(resource_changes=[{"address": "a.b", "type": "a", "change": {"after": []}}]), "resource_changes"),
         (plan({"address": "aws_kms_key.k"}, configuration={"root_module": {"resources": 5}}), "not as terraform"),

@@ -20,10 +20,13 @@ class UnreadableError(Exception):
     """The text is no YAML that can be worked with; the message says where and why."""
 
 
-def load(text: str) -> Any:
-    """The one document in `text`, made of plain values; None where it is empty. Raises `UnreadableError`."""
+def load(text: str, kind: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+    """The one document in `text`, made of plain values; None where it is empty. Raises `UnreadableError`.
+
+    `kind` may be libyaml's loader, for text that nobody nests without end.
+    """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = kind(text)
         try:
             node = loader.get_single_node()
             if node is None:
