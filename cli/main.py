@@ -1,7 +1,8 @@
 """`trainyard …`: what an ML engineer, a platform engineer or a reviewer types.
 
 Exit status: 0 done, 1 it ran and the answer is no (a policy was violated, training failed), 2 the user's mistake,
-3 the engine or a service failed, 130 interrupted; `train` adds 75 and 76, both for "start it again".
+3 the engine or a service failed, 130 interrupted, 141 nobody reads the output any more; `train` adds 75 and 76, both
+for "start it again".
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from trainyard.cli.simulate import simulate
 from trainyard.cli.train import CONTEXT, train
 
 INTERRUPTED = 130
+READER_GONE = 141
+"""What a shell gives where SIGPIPE ended a program: `… | head` had enough. It is no answer, and so not 1."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,6 +73,8 @@ def _run() -> tuple[int, str]:
     try:
         app()
     except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            return READER_GONE, ""
         if isinstance(ended.code, int):
             return ended.code, "interrupted" if ended.code == INTERRUPTED else ""
         return (1, ended.code) if ended.code else (0, "")

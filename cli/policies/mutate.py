@@ -68,6 +68,8 @@ def mutate(
     found = []
     for name, inputs, outputs in graphs:
         outcomes = Outcomes(name, tuple(_tried(judging, name, inputs, outputs)))
+        if not outcomes.tried:
+            raise environments.SettingsError(f"{name}: it holds nothing that could be taken away; give a whole state")
         found.append(outcomes)
         if not json_output:
             _show(outcomes, Console(highlight=False, soft_wrap=True))

@@ -44,6 +44,18 @@ def test_a_mistake_is_told_with_status_2_and_without_a_traceback(arguments, said
     assert done.stdout == ""
 
 
+def test_a_reader_that_had_enough_is_no_answer():
+    """`trainyard policies list | head -1` in a script that asks for the status of each part."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "trainyard.cli.main", "policies", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, b"")
+
+
 def test_preparing_data_prints_its_manifest_and_nothing_else(tmp_path):
     source = tmp_path / "text"
     source.mkdir()

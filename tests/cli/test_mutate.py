@@ -67,6 +67,8 @@ def test_what_cannot_be_judged_is_the_users_mistake(tmp_path):
 
     with pytest.raises(UnreadableFileError, match=r"none\.json"):
         raise _mutate("--state", str(none)).exception
+    with pytest.raises(SettingsError, match="nothing that could be taken away"):
+        raise _mutate("--state", _state(tmp_path)).exception
     with pytest.raises(SettingsError, match="leave out dev"):
         raise _mutate("dev", "--state", str(none)).exception
     with pytest.raises(SettingsError, match="there are dev, local"):
