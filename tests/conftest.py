@@ -44,7 +44,7 @@ LONG = (
     "trainer/test_plan.py",
 )
 """Files, or folders that one worker takes whole, that take longest, longest first."""
-TOGETHER = ("tests/standing/", "tests/local/kubernetes/", "tests/cli/browser/")
+TOGETHER = ("tests/standing/", "tests/local/kubernetes/")
 """Folders whose tests share what takes long to start: one worker starts it, and not each."""
 
 

@@ -1,4 +1,4 @@
-"""One browser for all tests of this folder, and pages in it that can reach nothing but themselves."""
+"""A browser for the tests of a file, and pages in it that can reach nothing but themselves."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from trainyard.cli.review import page as review_page
 Open = Callable[..., Page]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Gone with its file: while Playwright runs, nothing else in the process can run an event loop, and Pulumi would."""
     with browser() as started:
         yield started
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def review_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("review") / "review.html"
     target.write_text(review_page.render(sample_review()), encoding="utf-8")
