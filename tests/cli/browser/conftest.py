@@ -19,7 +19,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Gone with its file: while Playwright runs, nothing else in the process can run an event loop, and Pulumi would."""
+    """Gone with its file: while Playwright runs, nothing else in the process can run an event loop, as Pulumi does."""
     with browser() as started:
         yield started
 
