@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from trainyard.policies.aws import own_key
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
 
@@ -227,7 +228,7 @@ deletion_protection=True       # on the aws.eks.Cluster
 )
 def deletion_protection(cluster: Resource, _: Graph) -> Iterator[Finding]:
     switch = cluster["deletionProtection"]
-    if switch.raw is UNKNOWN and "deletionProtection" not in cluster.property_dependencies:
+    if is_providers_choice(cluster, "deletionProtection"):
         raise UnverifiedError(switch, "whether the cluster is protected is not known yet")
     if not switch.flag():
         yield violation("deletion protection is off", switch)

@@ -11,9 +11,10 @@ from pathlib import Path
 import yaml
 
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.preflight import NODE_GROUPS
 from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule, unverified, violation
-from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
+from trainyard.policies.values import UnverifiedError, Value, shown
 
 _CLUSTERS = frozenset({"aws:eks/cluster:Cluster"})
 _NOTICE = timedelta(days=60)
@@ -138,7 +139,7 @@ aws.eks.Cluster(name, upgrade_policy={"support_type": "STANDARD"}, ...)
 )
 def standard_support(cluster: Resource, _: Graph) -> Iterator[Finding]:
     policy = cluster["upgradePolicy"]
-    if policy.raw is UNKNOWN and "upgradePolicy" not in cluster.property_dependencies:
+    if is_providers_choice(cluster, "upgradePolicy"):
         yield violation("nothing is said, which means EXTENDED", policy)
         return
     kind = policy["supportType"]

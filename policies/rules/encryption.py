@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from trainyard.policies.aws import BUCKETS, OWN_KEY_CLASSES, QUEUES, own_key, split, tags_of
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UnverifiedError, Value, shown
 
@@ -108,7 +109,7 @@ aws.sqs.Queue(name, sqs_managed_sse_enabled=True)       # data-class public or i
 def queue_encryption(queue: Resource, graph: Graph) -> Iterator[Finding]:
     key = queue["kmsMasterKeyId"]
     # An output that the program did not set is unknown before the queue exists, and computed from nothing.
-    computed = not key.known and "kmsMasterKeyId" not in queue.property_dependencies
+    computed = is_providers_choice(queue, "kmsMasterKeyId")
     if key.present and key.raw != "" and not computed:
         yield from own_key(key, queue, graph)
         return
@@ -141,7 +142,7 @@ aws.cloudwatch.LogGroup(name, kms_key_id=key_arn, retention_in_days=90)
 )
 def log_group_key(group: Resource, graph: Graph) -> Iterator[Finding]:
     key = group["kmsKeyId"]
-    if not key.known and "kmsKeyId" not in group.property_dependencies:
+    if is_providers_choice(group, "kmsKeyId"):
         raise UnverifiedError(key, "which key this will be is not known yet")
     yield from own_key(key, group, graph)
 

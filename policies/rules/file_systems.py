@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from trainyard.policies.aws import OWN_KEY_CLASSES, own_key, tags_of
 from trainyard.policies.backup_plans import backed_up
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.preflight import number
 from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN
@@ -187,7 +188,7 @@ def lasting_copy(file_system: Resource, graph: Graph) -> Iterator[Finding]:
 
 def _automatic_backups(file_system: Resource) -> bool:
     days = file_system["automaticBackupRetentionDays"]
-    if days.raw is UNKNOWN and "automaticBackupRetentionDays" not in file_system.property_dependencies:
+    if is_providers_choice(file_system, "automaticBackupRetentionDays"):
         return False
     return bool(number(days))
 
@@ -225,7 +226,7 @@ def logs_failed_copies(file_system: Resource, graph: Graph) -> Iterator[Finding]
     if not links.certain and not links.possible:
         return
     config = file_system["logConfiguration"]
-    if config.raw is UNKNOWN and "logConfiguration" not in file_system.property_dependencies:
+    if is_providers_choice(file_system, "logConfiguration"):
         # An output that nobody set is unknown at first, and computed from nothing.
         faults = [violation("no log is asked for", config)]
     else:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.preflight import LAUNCH_TEMPLATES, NODE_GROUPS
 from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.subnets import is_public, named
@@ -165,7 +166,7 @@ def node_role_minimal(role: Resource, graph: Graph) -> Iterator[Finding]:
 def _for_nodes(entry: Resource) -> bool:
     """Whether an access entry lets nodes in that are in no managed group: self-managed ones, Karpenter's, hybrid."""
     kind = entry["type"]
-    if kind.raw is UNKNOWN and "type" not in entry.property_dependencies:
+    if is_providers_choice(entry, "type"):
         return False  # nobody set it: it is a person's or a program's
     return (kind.text() or "STANDARD") in _NODE_ENTRIES
 
@@ -174,7 +175,7 @@ def _own_policies(role: Resource, graph: Graph) -> Iterator[Finding]:
     for name in ("managedPolicyArns", "inlinePolicies"):
         value = role[name]
         # Outputs that nobody set are not known before the role exists; the attachments tell.
-        if value.raw is UNKNOWN and name not in role.property_dependencies:
+        if is_providers_choice(role, name):
             continue
         for one in value.items():
             if name == "managedPolicyArns":
