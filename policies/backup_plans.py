@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainyard.policies.aws import tags_of
-from trainyard.policies.documents import covers
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam.documents import covers
 from trainyard.policies.subnets import any_of
 from trainyard.policies.values import UNKNOWN, Value
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trainyard.policies import documents
+from trainyard.policies.iam import documents
 from trainyard.policies.values import UnverifiedError, Value
 
 Props = Mapping[str, Any]

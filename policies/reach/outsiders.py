@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from trainyard.policies import documents
 from trainyard.policies.accounts import account_of
-from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph
-from trainyard.policies.iam_conditions import Context
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.conditions import Context
+from trainyard.policies.iam.documents import ANYONE, Statement
 from trainyard.policies.reach.principals import Principal, Taker
 from trainyard.policies.reach.targets import Target
 from trainyard.policies.values import UnverifiedError

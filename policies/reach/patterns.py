@@ -6,9 +6,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from trainyard.policies import documents
-from trainyard.policies.documents import Statement
-from trainyard.policies.iam_conditions import Context
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.conditions import Context
+from trainyard.policies.iam.documents import Statement
 
 _ANYTHING = "~any~"
 """Stands for what a wildcard may be: a name that no policy has."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeAlias
 
-from trainyard.policies import documents
 from trainyard.policies.accounts import account_of, own_accounts
 from trainyard.policies.aws import tags_of
-from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.iam_conditions import Context, Truth
-from trainyard.policies.iam_evaluation import Request, Statements, spoken
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.conditions import Context, Truth
+from trainyard.policies.iam.documents import Statement
+from trainyard.policies.iam.evaluation import Request, Statements, spoken
 from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.reach.table import managed_policy
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
-from trainyard.policies import documents
 from trainyard.policies.accounts import account_of, own_accounts
-from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph
-from trainyard.policies.iam_conditions import Context, Truth
-from trainyard.policies.iam_evaluation import NO, Policies, Request, Said, Statements, conjoined, evaluate, names
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.conditions import Context, Truth
+from trainyard.policies.iam.documents import ANYONE, Statement
+from trainyard.policies.iam.evaluation import NO, Policies, Request, Said, Statements, conjoined, evaluate, names
 from trainyard.policies.reach.outsiders import control, outsiders
 from trainyard.policies.reach.patterns import Meant, instance, key_pattern
 from trainyard.policies.reach.principals import ROLES, Principal, Taker, principals

@@ -1,4 +1,4 @@
-"""The tables `reach.yaml`, what counts as which access, and `managed_policies.yaml`, what AWS's own policies say."""
+"""The tables `reach.yaml`, what counts as which access, and `iam/managed_policies.yaml`, the policies of AWS itself."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from trainyard.policies import documents
-from trainyard.policies.documents import Statement
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.documents import Statement
 from trainyard.policies.values import Value
 
 _FOLDER = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def table() -> Table:
 
 @cache
 def _managed() -> dict[str, tuple[Statement, ...]]:
-    raw = yaml.safe_load((_FOLDER / "managed_policies.yaml").read_text(encoding="utf-8"))
+    raw = yaml.safe_load((_FOLDER / "iam/managed_policies.yaml").read_text(encoding="utf-8"))
     return {name: tuple(documents.statements(Value({"Statement": rows}))) for name, rows in raw.items()}
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainyard.policies import documents
 from trainyard.policies.aws import BUCKETS, KEYS, QUEUES, split, tags_of
-from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.iam_conditions import Context
-from trainyard.policies.iam_evaluation import Statements
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.conditions import Context
+from trainyard.policies.iam.documents import Statement
+from trainyard.policies.iam.evaluation import Statements
 from trainyard.policies.values import UnverifiedError, Value
 
 _KINDS = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainyard.policies import documents
 from trainyard.policies.aws import BUCKETS, tags_of
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents
 from trainyard.policies.residency.channels import Way
 from trainyard.policies.residency.places import Landing, Reader, place_of
 from trainyard.policies.values import Value

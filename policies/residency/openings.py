@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from trainyard.policies import documents
 from trainyard.policies.accounts import account_of
-from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.documents import Statement
 from trainyard.policies.residency.places import Place, account_landing, atlas_of, is_aws, place_of, region_place
 from trainyard.policies.values import UnverifiedError, Value, shown
 

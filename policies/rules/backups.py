@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainyard.policies import documents
 from trainyard.policies.aws import OWN_KEY_CLASSES, own_key, tags_of
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents
 from trainyard.policies.preflight import number
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import Value, shown

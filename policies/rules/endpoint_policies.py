@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trainyard.policies import documents
-from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.iam_paths import READS
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.documents import ANYONE, Statement
+from trainyard.policies.iam.paths import READS
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, Value
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from trainyard.policies import documents, grants
-from trainyard.policies.documents import Statement
-from trainyard.policies.grants import CARRIERS, Grants
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.iam_paths import READS, Way, can_be_restricted, escalations, exfiltrations
+from trainyard.policies.iam import documents, grants
+from trainyard.policies.iam.documents import Statement
+from trainyard.policies.iam.grants import CARRIERS, Grants
+from trainyard.policies.iam.paths import READS, Way, can_be_restricted, escalations, exfiltrations
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import Value, shown
 

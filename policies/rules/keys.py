@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Iterator
 
-from trainyard.policies import documents
 from trainyard.policies.aws import KEYS
-from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.documents import Statement
 from trainyard.policies.parts import given, missing
 from trainyard.policies.preflight import number
 from trainyard.policies.retention import retention_of

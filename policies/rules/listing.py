@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainyard.policies import documents, grants
-from trainyard.policies.documents import Statement
-from trainyard.policies.grants import CARRIERS
 from trainyard.policies.graph import Resource
+from trainyard.policies.iam import documents, grants
+from trainyard.policies.iam.documents import Statement
+from trainyard.policies.iam.grants import CARRIERS
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, violation
 from trainyard.policies.values import Value, shown
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from trainyard.policies.aws import OWN_KEY_CLASSES, tags_of
-from trainyard.policies.documents import ANYONE
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.group_rules import is_internet, network
+from trainyard.policies.iam.documents import ANYONE
 from trainyard.policies.preflight import NODE_GROUPS, number
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.subnets import SUBNETS, VPCS, any_of, named

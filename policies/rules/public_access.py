@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from trainyard.policies import documents
 from trainyard.policies.aws import BUCKETS, split
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UnverifiedError, Value, shown
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from trainyard.policies import documents
 from trainyard.policies.aws import BUCKETS, OWN_KEY_CLASSES, tags_of
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.iam_conditions import Truth
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.conditions import Truth
 from trainyard.policies.reach.patterns import instance, meeting
 from trainyard.policies.reach.principals import IDENTITIES, ROLES, Principal, Taker
 from trainyard.policies.reach.rows import WITHOUT_KEY, Certainty, Reach, Row, reach

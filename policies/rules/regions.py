@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from trainyard.policies import documents, team_file
+from trainyard.policies import team_file
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainyard.policies import documents
-from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.documents import Statement
 from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.rules.cluster_access import GRANTS, administers
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from trainyard.policies import documents
 from trainyard.policies.accounts import Trusted, account_of, not_known_to_be_own, own_accounts, structured, trusted
 from trainyard.policies.aws import BUCKETS
-from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.documents import ANYONE, Statement
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.rules.regions import PROVIDERS
 from trainyard.policies.values import Value, shown

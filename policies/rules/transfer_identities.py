@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trainyard.policies import documents, grants
-from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents, grants
+from trainyard.policies.iam.documents import Statement
 from trainyard.policies.parts import given, is_providers_choice
 from trainyard.policies.residency.judging import may_stand, rule_on, strictest_first
 from trainyard.policies.residency.jurisdictions import jurisdictions

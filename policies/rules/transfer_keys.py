@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trainyard.policies import documents
 from trainyard.policies.aws import KEYS
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents
 from trainyard.policies.residency.channels import types_of
 from trainyard.policies.residency.judging import judge_ways, may_stand, rule_on, strictest_first
 from trainyard.policies.residency.places import Place, classes_of, region_place

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 import yaml
 
-from trainyard.policies import documents
 from trainyard.policies.aws import BUCKETS, QUEUES
-from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.documents import Statement
 from trainyard.policies.preflight import yes
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UnverifiedError, Value

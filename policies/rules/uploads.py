@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from trainyard.policies import documents
 from trainyard.policies.aws import BUCKETS, split
-from trainyard.policies.documents import ANYONE, Statement
 from trainyard.policies.graph import Graph, Resource
-from trainyard.policies.iam_conditions import Context, Truth, UnknownOperatorError, holds
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.conditions import Context, Truth, UnknownOperatorError, holds
+from trainyard.policies.iam.documents import ANYONE, Statement
 from trainyard.policies.rule import Finding, Severity, each, stack_rule, unverified, violation
 from trainyard.policies.values import UnverifiedError, Value
 

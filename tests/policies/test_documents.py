@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trainyard.policies.documents import Statement, covers, denies_plain_transport, statements
+from trainyard.policies.iam.documents import Statement, covers, denies_plain_transport, statements
 from trainyard.policies.values import UnverifiedError, Value
 
 

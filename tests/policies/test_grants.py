@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from trainyard.policies import grants
-from trainyard.policies.iam_paths import can_be_restricted
+from trainyard.policies.iam import grants
+from trainyard.policies.iam.paths import can_be_restricted
 from trainyard.policies.values import Value
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainyard.policies import documents
-from trainyard.policies.documents import Statement
-from trainyard.policies.iam_conditions import Context, Truth
-from trainyard.policies.iam_evaluation import Policies, Request, Said, evaluate
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.conditions import Context, Truth
+from trainyard.policies.iam.documents import Statement
+from trainyard.policies.iam.evaluation import Policies, Request, Said, evaluate
 from trainyard.policies.values import Value
 
 ACCOUNT, OTHER = "111122223333", "444455556666"

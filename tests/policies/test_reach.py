@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainyard.policies.cases import stack
-from trainyard.policies.documents import covers
 from trainyard.policies.graph import Graph
+from trainyard.policies.iam.documents import covers
 from trainyard.policies.reach import table
 from trainyard.policies.reach.patterns import instance, meeting
 from trainyard.policies.reach.rows import Certainty, Row, reach

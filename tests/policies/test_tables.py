@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from trainyard.policies import accounts, iam_paths, retention, tables
+from trainyard.policies import accounts, retention, tables
 from trainyard.policies.cases import stack
 from trainyard.policies.graph import Graph
+from trainyard.policies.iam import paths as iam_paths
 from trainyard.policies.in_force import BrokenPackError, in_force
 from trainyard.policies.rule import Verdict, judge
 from trainyard.policies.rules import regions, sharing

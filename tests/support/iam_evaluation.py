@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainyard.policies import documents, iam_evaluation
-from trainyard.policies.iam_conditions import Context, Truth
+from trainyard.policies.iam import documents
+from trainyard.policies.iam import evaluation as iam_evaluation
+from trainyard.policies.iam.conditions import Context, Truth
 from trainyard.policies.values import Value
 
 _ELEMENTS = {

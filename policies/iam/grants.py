@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from trainyard.policies import documents
-from trainyard.policies.documents import Statement
 from trainyard.policies.graph import Resource
+from trainyard.policies.iam import documents
+from trainyard.policies.iam.documents import Statement
 from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.values import Value
 

@@ -47,7 +47,7 @@ def _way(path: Path, row: Any) -> Way:
 
 @cache
 def _table() -> dict[str, tuple[Way, ...]]:
-    return load(Path(__file__).with_name("iam_paths.yaml"))
+    return load(Path(__file__).with_name("paths.yaml"))
 
 
 def escalations() -> tuple[Way, ...]:
@@ -60,7 +60,7 @@ def exfiltrations() -> tuple[Way, ...]:
 
 @cache
 def _actions() -> dict[str, dict[str, frozenset[str]]]:
-    raw = yaml.safe_load(Path(__file__).with_name("iam_actions.yaml").read_text(encoding="utf-8"))
+    raw = yaml.safe_load(Path(__file__).with_name("actions.yaml").read_text(encoding="utf-8"))
     return {
         service: {kind: frozenset(name.lower() for name in names) for kind, names in kinds.items()}
         for service, kinds in raw.items()

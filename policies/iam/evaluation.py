@@ -14,8 +14,8 @@ from enum import Enum
 from functools import lru_cache
 
 from trainyard.policies.accounts import account_of
-from trainyard.policies.documents import ANYONE, Statement
-from trainyard.policies.iam_conditions import Context, Truth, UnknownOperatorError, holds, matched, said
+from trainyard.policies.iam.conditions import Context, Truth, UnknownOperatorError, holds, matched, said
+from trainyard.policies.iam.documents import ANYONE, Statement
 
 
 @dataclass(frozen=True)
