@@ -27,6 +27,7 @@ from faulty_s3 import (
     hang,
     lose,
     slow,
+    wait_until,
     without_checksums,
 )
 from small_training import SmallTraining, same
@@ -37,12 +38,15 @@ from trainer.storage_s3 import Patience
 
 FILES = r"/step-\d+/__0_0\.distcp$"
 MANIFEST = r"/manifest\.json$"
+WAIT_SECONDS = 200.0
+"""For what should come at once, on a machine that has much else to do."""
 
 
 @pytest.fixture
 def front(s3: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
     monkeypatch.setattr(saving, "READ_SECONDS", 1.0)
-    monkeypatch.setattr(saving, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(saving, "PATIENCE_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(saving, "NICENESS", 0)  # what else runs here is no training
     with FaultyS3(s3_endpoint) as front:
         monkeypatch.setenv("AWS_ENDPOINT_URL", front.url)
         yield front
@@ -56,7 +60,7 @@ def training(front: FaultyS3, s3: str, tmp_path: Path) -> Iterator[SmallTraining
     made.checkpoints.close(wait=False)
 
 
-def outcome_of_save(training: SmallTraining, seconds: float = 40.0) -> Saved | SaveFailed:
+def outcome_of_save(training: SmallTraining) -> Saved | SaveFailed:
     """Saves as the loop does at its interval, and trains on until it has been told what came of it."""
     training.step()
     try:
@@ -64,10 +68,8 @@ def outcome_of_save(training: SmallTraining, seconds: float = 40.0) -> Saved | S
     except CheckpointError as error:
         step = training.state.progress.step
         return SaveFailed("", step, str(error), training.checkpoints.newest_durable)
-    deadline = time.monotonic() + seconds
-    while not (told := training.checkpoints.finished()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    told: list[object] = []
+    wait_until(lambda: told.extend(training.checkpoints.finished()) or told, WAIT_SECONDS)
     assert len(told) == 1
     assert isinstance(told[0], Saved | SaveFailed)
     return told[0]
@@ -147,13 +149,11 @@ def test_what_does_not_pass_is_given_up_and_the_last_durable_one_named(
 
 def test_a_missing_permission_is_not_tried_again(training: SmallTraining, front: FaultyS3) -> None:
     front.fail("PUT", FILES, DENIED)
-    began = time.monotonic()
     failed = outcome_of_save(training)
     assert isinstance(failed, SaveFailed)
     assert "AccessDenied" in failed.reason
     assert "s3:PutObject" in failed.reason
     assert len(front.met) == 1
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(
@@ -208,6 +208,15 @@ def test_a_slow_upload_costs_the_training_no_time_and_a_save_due_meanwhile_is_to
     assert same(other.numbers(), at_save), "training on has changed what was being saved"
 
 
+def let_uploads_take(training: SmallTraining, seconds: float) -> Saved:
+    """As far as the training knows."""
+    first = outcome_of_save(training)
+    assert isinstance(first, Saved)
+    for _ in range(9):
+        training.checkpoints.measured.saved(replace(first, seconds=seconds))
+    return first
+
+
 def test_an_emergency_without_time_for_the_upload_leaves_it_on_the_nodes_disk(
     front: FaultyS3, s3: str, tmp_path: Path
 ) -> None:
@@ -216,8 +225,8 @@ def test_an_emergency_without_time_for_the_upload_leaves_it_on_the_nodes_disk(
     front.fail("PUT", FILES, hang)
     training.step()
     began = time.monotonic()
-    saved = training.checkpoints.save(training.state, "preempted", wait=True, seconds_left=3.0)
-    assert time.monotonic() - began < 5
+    saved = training.checkpoints.save(training.state, "preempted", wait=True, seconds_left=10.0)
+    assert time.monotonic() - began < 60, "it waited for what hangs"
     assert saved.state == "local"
     assert f"newest durable: {first.uri}" in (saved.reason or "")
     numbers = training.numbers()
@@ -232,14 +241,15 @@ def test_an_emergency_without_time_for_the_upload_leaves_it_on_the_nodes_disk(
     assert SmallTraining(tmp_path / "another-node", f"s3://{s3}/runs/a").resume() == first.uri
 
 
-def test_an_emergency_does_not_wait_for_an_older_save(front: FaultyS3, s3: str, tmp_path: Path) -> None:
-    training = SmallTraining(tmp_path, f"s3://{s3}/runs/a", checkpoint__asynchronous=True)
-    outcome_of_save(training)
+def test_an_emergency_does_not_wait_for_an_older_save(
+    training: SmallTraining, front: FaultyS3, s3: str, tmp_path: Path
+) -> None:
+    let_uploads_take(training, 20.0)
     front.fail("PUT", "/step-00000002/__0_0", hang)
     training.step()
     assert training.checkpoints.save(training.state, "interval").state == "under way"
     training.step()
-    saved = training.checkpoints.save(training.state, "preempted", wait=True, seconds_left=10.0)
+    saved = training.checkpoints.save(training.state, "preempted", wait=True, seconds_left=44.0)
     assert saved.state == "durable"
     (dropped, told) = training.checkpoints.finished()
     assert isinstance(dropped, SaveFailed)
@@ -250,75 +260,85 @@ def test_an_emergency_does_not_wait_for_an_older_save(front: FaultyS3, s3: str, 
     assert SmallTraining(tmp_path / "another-node", f"s3://{s3}/runs/a").resume() == saved.uri
 
 
-@pytest.fixture
-def overdue(front: FaultyS3, s3: str, tmp_path: Path) -> Iterator[SmallTraining]:
-    """An upload, that of step 2, is under way, and they usually take longer than an emergency has."""
-    training = SmallTraining(tmp_path, f"s3://{s3}/runs/a", checkpoint__asynchronous=True)
-    first = outcome_of_save(training)
-    assert isinstance(first, Saved)
-    for _ in range(9):
-        training.checkpoints.measured.saved(replace(first, seconds=60.0))
-    front.fail("PUT", "/step-00000002/__0_0", slow(2.0), times=1)
-    front.fail("PUT", "/step-00000003/__0_0", hang)
+def begin_save(training: SmallTraining, front: FaultyS3, path: str) -> None:
+    """Until a request for `path` is being answered, which is after all that is done on the nodes' disks."""
     training.step()
     assert training.checkpoints.save(training.state, "interval").state == "under way"
+    wait_until(
+        lambda: training.checkpoints.finished() or any(re.search(path, met) for _, met in front.met), WAIT_SECONDS
+    )
     training.step()
-    yield training
-    training.checkpoints.close(wait=False)
+
+
+def break_disk(training: SmallTraining) -> None:
+    shutil.rmtree(training.local)
+    training.local.write_text("a file where a folder should be")
+
+
+OLDER_FILES = "/step-00000002/__0_0"
 
 
 def test_an_emergency_that_can_not_fit_lets_the_older_save_end_and_goes_to_the_nodes_disk(
-    overdue: SmallTraining, s3: str, tmp_path: Path
+    training: SmallTraining, front: FaultyS3, s3: str, tmp_path: Path
 ) -> None:
-    saved = overdue.checkpoints.save(overdue.state, "preempted", wait=True, seconds_left=8.0)
+    let_uploads_take(training, 2000.0)
+    front.fail("PUT", OLDER_FILES, slow(2.0), times=1)
+    front.fail("PUT", "/step-00000003/__0_0", hang)
+    begin_save(training, front, OLDER_FILES)
+    saved = training.checkpoints.save(training.state, "preempted", wait=True, seconds_left=12.0)
     assert saved.state == "local"
-    (older,) = overdue.checkpoints.finished()
+    (older,) = training.checkpoints.finished()
     assert isinstance(older, Saved)
     assert older.step == 2
-    overdue.checkpoints.close(wait=False)
-    assert SmallTraining(tmp_path, f"s3://{s3}/runs/a").resume() == str(overdue.local / "step-00000003")
+    training.checkpoints.close(wait=False)
+    assert SmallTraining(tmp_path, f"s3://{s3}/runs/a").resume() == str(training.local / "step-00000003")
     assert SmallTraining(tmp_path / "another-node", f"s3://{s3}/runs/a").resume() == older.uri
 
 
 def test_an_emergency_that_can_not_fit_is_told_as_skipped_where_the_older_save_is_all_there_is(
-    overdue: SmallTraining, s3: str, tmp_path: Path
+    training: SmallTraining, front: FaultyS3, s3: str, tmp_path: Path
 ) -> None:
-    shutil.rmtree(overdue.local)
-    overdue.local.write_text("a file where a folder should be")
-    skipped = overdue.checkpoints.save(overdue.state, "preempted", wait=True, seconds_left=8.0)
+    let_uploads_take(training, 2000.0)
+    front.fail("PUT", OLDER_FILES, slow(2.0), times=1)
+    front.fail("PUT", "/step-00000003/__0_0", hang)
+    begin_save(training, front, OLDER_FILES)
+    break_disk(training)
+    skipped = training.checkpoints.save(training.state, "preempted", wait=True, seconds_left=12.0)
     assert skipped.state == "skipped"
-    said = "an upload takes 60 s, so step-00000002, which was under way, was let end instead; it is durable"
+    said = "an upload takes 2000 s, so step-00000002, which was under way, was let end instead; it is durable"
     assert skipped.reason == said
-    overdue.checkpoints.close(wait=False)
+    training.checkpoints.close(wait=False)
     other = SmallTraining(tmp_path / "another-node", f"s3://{s3}/runs/a")
     assert other.resume() == f"s3://{s3}/runs/a/step-00000002"
     assert other.checkpoints.history.failures == 1, "the warning came too late to lose nothing"
 
 
 def test_an_older_save_that_does_not_end_either_is_told_where_it_stands(
-    overdue: SmallTraining, front: FaultyS3, s3: str, tmp_path: Path
+    training: SmallTraining, front: FaultyS3, s3: str, tmp_path: Path
 ) -> None:
-    front.mend()
+    let_uploads_take(training, 2000.0)
     front.fail("PUT", MANIFEST, hang)
+    begin_save(training, front, MANIFEST)
     began = time.monotonic()
-    skipped = overdue.checkpoints.save(overdue.state, "preempted", wait=True, seconds_left=4.0)
-    assert time.monotonic() - began < 6
+    skipped = training.checkpoints.save(training.state, "preempted", wait=True, seconds_left=4.0)
+    assert time.monotonic() - began < WAIT_SECONDS, "it waited for what hangs"
     assert skipped.state == "skipped"
     assert "step-00000002, which was under way, was let end instead; it stands on the nodes' disks" in (
         skipped.reason or ""
     )
     assert f"newest durable: s3://{s3}/runs/a/step-00000001" in (skipped.reason or "")
-    overdue.checkpoints.close(wait=False)
+    training.checkpoints.close(wait=False)
     front.mend()
-    assert SmallTraining(tmp_path, f"s3://{s3}/runs/a").resume() == str(overdue.local / "step-00000002")
+    assert SmallTraining(tmp_path, f"s3://{s3}/runs/a").resume() == str(training.local / "step-00000002")
 
 
-def test_nothing_that_could_be_saved_is_told_as_such(overdue: SmallTraining, front: FaultyS3, s3: str) -> None:
-    shutil.rmtree(overdue.local)
-    overdue.local.write_text("a file where a folder should be")
+def test_nothing_that_could_be_saved_is_told_as_such(training: SmallTraining, front: FaultyS3, s3: str) -> None:
+    let_uploads_take(training, 2000.0)
+    break_disk(training)
     front.fail("PUT", MANIFEST, hang)
+    begin_save(training, front, MANIFEST)
     with pytest.raises(CheckpointError, match=rf"let end instead, in vain; newest durable: s3://{s3}/runs/a/step-0+1"):
-        overdue.checkpoints.save(overdue.state, "preempted", wait=True, seconds_left=4.0)
+        training.checkpoints.save(training.state, "preempted", wait=True, seconds_left=4.0)
 
 
 @pytest.mark.parametrize("fault", [cut, ERROR, THROTTLE, hang])

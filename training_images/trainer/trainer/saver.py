@@ -31,7 +31,6 @@ from trainer.storage_local import LocalStorage, local_errors, opened_in_its_fold
 from trainer.upload import Part, Persistence, put_all
 
 _PR_SET_PDEATHSIG = 1
-_LOWEST_PRIORITY = 19
 
 Tier = Literal["local", "durable"]
 Stage = Literal["files", "durable", "local manifest", "durable manifest", "prune", "retry"]
@@ -64,6 +63,7 @@ class Setup:
     keep_every: int | None
     patience_seconds: float
     read_seconds: float
+    niceness: int
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,6 @@ def main() -> int:
     _end_with_parent(int(sys.argv[1]))
     for asked_to_end in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(asked_to_end, signal.SIG_IGN)  # meant for the rank, which decides what is still to be saved
-    os.nice(_LOWEST_PRIORITY)
     out = os.dup(1)
     os.dup2(2, 1)  # nothing else may get between the answers
     writing = threading.Lock()
@@ -237,7 +236,9 @@ def main() -> int:
 
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
-    saver = Saver(Setup(**jobs.get()), answer)
+    setup = Setup(**jobs.get())
+    os.nice(setup.niceness)
+    saver = Saver(setup, answer)
     while True:
         saver.start(lambda: os._exit(1), **jobs.get())
 

@@ -32,6 +32,8 @@ PATIENCE_SECONDS = 600.0
 READ_SECONDS = 30.0
 """Of silence after which a request is made again."""
 POLL_SECONDS = 0.005
+NICENESS = 19
+"""Of the saving processes: the lowest priority, so that they get what training leaves."""
 
 MakeManifest = Callable[[Flight, tuple[FileRecord, ...]], CheckpointManifest]
 
@@ -283,6 +285,7 @@ class Saving:
             keep_every=settings.keep_every_steps,
             patience_seconds=PATIENCE_SECONDS,
             read_seconds=READ_SECONDS,
+            niceness=NICENESS,
         )
 
 
