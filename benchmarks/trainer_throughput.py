@@ -58,7 +58,7 @@ class Case:
     line_steps: int
     """Steps between two lines of the journal."""
     turn_lines: int
-    """Lines in one turn."""
+    """Lines that count in one turn."""
 
 
 CASES = {
@@ -80,7 +80,7 @@ CASES = {
         ),
         50257,
         1,
-        1,
+        3,
     ),
 }
 
@@ -161,7 +161,7 @@ def write_data(folder: Path, vocabulary: int | None) -> None:
 def settings(case: Case, work: Path, run: Path, rounds: int) -> list[str]:
     """What differs from the recipe, as --set takes it."""
     # More steps than anyone gets to, turns that are taken again included: who ends leaves the others without a pair.
-    steps = max(LEAST_STEPS, case.line_steps * (10 + (MOST_ATTEMPTS + 1) * rounds * case.turn_lines))
+    steps = max(LEAST_STEPS, case.line_steps * (10 + (MOST_ATTEMPTS + 1) * rounds * (1 + case.turn_lines)))
     return [
         f"run.directory={run}",
         f"data.uri={work / 'data'}",

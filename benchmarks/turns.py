@@ -38,8 +38,6 @@ class Program:
             self._command, env={**os.environ, **environment}, stdout=self._said, stderr=subprocess.STDOUT
         )
         self._lines: list[dict[str, Any]] = []
-        self._overrun = 0.0
-        """Seconds it ran on between its last line and its being stopped: work of the next turn, done already."""
         self.disturbed_seconds = 0.0
         """Of the turns that count although others used the machine."""
 
@@ -54,26 +52,28 @@ class Program:
                 sys.exit(f"{' '.join(self._command)} ended early, or hangs:\n{self._said.read()[-3000:]}")
             time.sleep(POLL_SECONDS)
         self._process.suspend()
-        stopped = time.time()
         self._read_on()
-        self._overrun = stopped - self._lines[-1]["time"]
 
     def turn(self, lines: int, attempts: int) -> float:
-        """Seconds per step over the next lines; if `attempts` allow it, while nobody else used the machine."""
+        """Seconds per step over so many lines; if `attempts` allow it, while nobody else used the machine.
+
+        The first line of a turn does not count: a system short of memory takes it from who stands still, and the steps
+        up to there get it back.
+        """
         for attempts_left in reversed(range(attempts)):
             if attempts > 1:
                 wait_for_quiet()
-            before, overrun = self._lines[-1], self._overrun
             busy, own, began = busy_seconds(), self._own_seconds(), time.time()
-            self.run_to(len(self._lines) + lines)
+            first = len(self._lines)
+            self.run_to(first + 1 + lines)
             elapsed = time.time() - began
             others = busy_seconds() - busy - (self._own_seconds() - own)
             if others <= QUIET_SHARE * elapsed * (os.cpu_count() or 1):
                 break
             if not attempts_left:
                 self.disturbed_seconds += elapsed
-        last = self._lines[-1]
-        return (last["time"] - began + overrun) / (last["step"] - before["step"])
+        begin, end = self._lines[first], self._lines[-1]
+        return (end["time"] - begin["time"]) / (end["step"] - begin["step"])
 
     @property
     def losses(self) -> Losses:
