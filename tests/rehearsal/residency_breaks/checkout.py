@@ -45,7 +45,7 @@ class Checkout:
     def of_this_repository(cls, folder: Path) -> Checkout:
         """A clone with what stands in the working tree here, committed or not, and no history."""
         listed = subprocess.run(
-            ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            ["git", "-C", str(ROOT), "ls-files", "-z", "--exclude=.venv", "--cached", "--others", "--exclude-standard"],
             check=True,
             capture_output=True,
             text=True,
