@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from faulty_s3 import wait_until
+from waiting import wait_until
 
 from benchmarks.figures import ratios, verdict
 from benchmarks.turns import Program

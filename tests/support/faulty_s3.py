@@ -11,7 +11,6 @@ from __future__ import annotations
 import http.client
 import re
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -171,10 +170,3 @@ class FaultyS3:
                     self.met.append((method, path))
                     return fault
         return None
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)

@@ -27,7 +27,6 @@ from faulty_s3 import (
     hang,
     lose,
     slow,
-    wait_until,
     without_checksums,
 )
 from small_training import SmallTraining, same
@@ -35,6 +34,7 @@ from trainer import catalog, saving
 from trainer.checkpoint import CheckpointError, Saved, SaveFailed
 from trainer.storage import open_storage
 from trainer.storage_s3 import Patience
+from waiting import wait_until
 
 FILES = r"/step-\d+/__0_0\.distcp$"
 MANIFEST = r"/manifest\.json$"
