@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -15,11 +16,12 @@ from trainyard.cli.progress import table
 
 
 def listing(uri: str, lines: Sequence[Line], run: str | None) -> Group:
-    shown = Table(title=uri, title_justify="left", title_style="bold")
+    # Narrow enough for 80 columns; where it is not, times take two lines, and no number is cut.
+    shown = Table(title=uri, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("step", "size", "files"):
-        shown.add_column(name, justify="right")
+        shown.add_column(name, justify="right", no_wrap=True)
     for name in ("saved (UTC)", "why", "ranks", "trained", "failures"):
-        shown.add_column(name, no_wrap=True)
+        shown.add_column(name, no_wrap=name not in ("saved (UTC)", "trained"))
     damaged = []
     for line in lines:
         first = [str(line.entry.step), size(line.entry.bytes), str(len(line.entry.sizes))]

@@ -12,6 +12,7 @@ import boto3
 import pytest
 from small_training import SmallTraining
 
+from trainyard.cli.checkpoint import tables
 from trainyard.local.engine import emulated_aws_environment
 
 
@@ -51,6 +52,9 @@ def test_list_tells_of_each_when_why_and_after_what_it_was_saved(place: Path) ->
     assert shown.returncode == 0
     assert "unfinished" in shown.stderr
     assert "preempted" in shown.stderr
+    assert all(len(row) <= 80 for row in shown.stderr.splitlines()), shown.stderr
+    for told_whole in ("step", "size", "files", tables.size(lines[4]["bytes"])):
+        assert told_whole in shown.stderr, "cut in a terminal of 80 columns"
     assert shown.stdout == ""
 
 

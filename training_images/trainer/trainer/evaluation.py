@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -51,7 +52,8 @@ def note(progress: Progress, settings: EvaluationConfig, loss: float) -> None:
     """Takes an evaluation's result into the run's progress."""
     progress.evaluated_step = progress.step
     best = progress.best_evaluation_loss
-    if best is None or loss < best - settings.minimum_improvement:
+    # A loss that is no number is no best one either: nothing would ever be lower.
+    if math.isfinite(loss) and (best is None or loss < best - settings.minimum_improvement):
         progress.best_evaluation_loss, progress.evaluations_without_improvement = loss, 0
     else:
         progress.evaluations_without_improvement += 1

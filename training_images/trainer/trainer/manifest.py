@@ -20,7 +20,7 @@ MANIFEST = "manifest.json"
 _LONGEST_NAME = 255
 """Bytes, as file systems have it."""
 
-Ending = Literal["interval", "preempted", "final", "rewind"]
+Ending = Literal["interval", "preempted", "final"]
 """Why a checkpoint was saved. A run that goes on from one saved at its interval was ended without a warning."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -31,8 +32,13 @@ class Journal:
 
     def write(self, **fields: Any) -> None:
         """A full disk costs lines and not the run; some of them are written after all when there is room again."""
+        numbers = {
+            # JSON has no infinity: fp16 meets it while it looks for a scale.
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in fields.items()
+        }
         try:
-            self._file.write(json.dumps({**fields, "time": round(time.time(), 3)}) + "\n")
+            self._file.write(json.dumps({**numbers, "time": round(time.time(), 3)}) + "\n")
         except OSError as error:
             if not self._told:
                 log.warning("%s: can't be written: %s; training goes on without it", self._path, error.strerror)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import resource
 import time
@@ -147,8 +146,7 @@ class Reporter:
         if self._journal is not None:
             self._journal.write(
                 step=step,
-                # JSON has no infinity: fp16 meets it while it looks for a scale.
-                **{name: value if math.isfinite(value) else None for name, value in measured.items()},
+                **measured,
                 tokens=tokens,
                 tokens_per_second=round(rate, 1),
                 **({} if mfu is None else {"mfu": round(mfu, 4)}),

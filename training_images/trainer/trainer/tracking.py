@@ -84,7 +84,11 @@ def follow(tracked: Tracked) -> None:
         _database(tracked.uri).parent.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=tracked.uri)
     run = _run(client, tracked)
-    done = {key: _last_step(client, run, key) for key in ("loss", "evaluation_loss")}
+    # `tokens` too: a step whose loss is no number has none.
+    done = {
+        "loss": max(_last_step(client, run, key) for key in ("loss", "tokens")),
+        "evaluation_loss": _last_step(client, run, "evaluation_loss"),
+    }
     last_event = "started"
     journal = Path(tracked.directory, "metrics.jsonl")
     for lines in _appended(journal):
@@ -143,16 +147,24 @@ def _last_step(client: Any, run: str, key: str) -> int:
 
 
 def _appended(journal: Path) -> Iterator[list[dict[str, Any]]]:
-    """New whole lines, about once a second, and the last ones after standard input has closed."""
-    with journal.open() as file:
-        rest = ""
+    """New whole lines, about once a second, and the last ones after standard input has closed.
+
+    A run that goes back writes its journal anew, as another file: that one begins again at its first line.
+    """
+    file, rest = journal.open(), ""
+    try:
         while True:
             closing = bool(select.select([sys.stdin], [], [], _POLL_SECONDS)[0])
+            if not os.path.samestat(journal.stat(), os.fstat(file.fileno())):
+                file.close()  # what was not read of it has been taken back, or stands in the new one
+                file, rest = journal.open(), ""
             text = rest + file.read()
             whole, _, rest = text.rpartition("\n")
             yield [json.loads(line) for line in whole.splitlines()]
             if closing:
                 return
+    finally:
+        file.close()
 
 
 def _database(uri: str) -> Path:
