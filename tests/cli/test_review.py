@@ -7,6 +7,7 @@ import json
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from trainyard.cli.architecture import svg
 from trainyard.cli.review import junit, markdown, page, picture, sarif, text, words
-from trainyard.cli.review.model import Environment, Review, Standing, environment_of
+from trainyard.cli.review.model import Consequence, Environment, Review, Standing, consequence_of, environment_of
 from trainyard.cli.review.residency import DataPlace, Residency, Way
 from trainyard.local.changes import Change, Operation, PropertyChange, changes_in, steps_of
 from trainyard.local.review import Comparison, Side, classified
@@ -104,6 +105,30 @@ def test_what_is_lost_comes_with_its_price_the_irreplaceable_first() -> None:
     assert [one.consequence.loses for one in lost if one.consequence] == [True, True, False]
     assert lost[-1].consequence is not None
     assert "look it up" in lost[-1].consequence.data
+
+
+def test_every_kind_that_the_platform_makes_has_a_price() -> None:
+    resources = json.loads(Path(__file__).with_name("platform_export.json").read_text(encoding="utf-8"))["deployment"]
+    kinds = {one["type"] for one in resources["resources"] if one.get("custom")}
+
+    unknown = [kind for kind in sorted(kinds) if "not known" in lose(kind).data and not kind.startswith("pulumi:")]
+
+    assert unknown == []
+
+
+def test_a_key_reads_nothing_while_it_waits_for_its_deletion() -> None:
+    """AWS refuses each use of a key from the moment that its deletion is scheduled, not when the window ends."""
+    key = lose("aws:kms/key:Key")
+
+    assert "from the moment its deletion is scheduled" in key.downtime
+    assert "can be cancelled" in key.data
+    assert key.loses
+
+
+def lose(kind: str) -> Consequence:
+    found = consequence_of(Change(f"urn:pulumi:dev::p::{kind}::one", kind, "one", Operation.DELETE))
+    assert found is not None
+    return found
 
 
 def test_findings_are_new_mended_or_as_before() -> None:
