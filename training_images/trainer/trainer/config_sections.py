@@ -186,6 +186,9 @@ class CheckpointConfig(Section):
 class MetricsConfig(Section):
     interval_steps: Count = 10
     """Steps between lines in `metrics.jsonl`; every line costs one synchronisation with the device."""
+    device_peak_tflops: Annotated[float, Field(gt=0)] | None = None
+    """What one device can do at most in this precision, for the MFU. Null: what `trainer/flops.py` has of it; of a
+    device that it does not know, CPUs among them, no MFU is told."""
 
 
 class TrackingConfig(Section):

@@ -79,10 +79,18 @@ def peak_flops(device_name: str, precision: Precision) -> float | None:
 
 
 def utilisation_of(
-    shape: ModelConfig, vocabulary_size: int, precision: Precision, device: torch.device, devices: int
+    shape: ModelConfig,
+    vocabulary_size: int,
+    precision: Precision,
+    device: torch.device,
+    devices: int,
+    device_peak_tflops: float | None = None,
 ) -> Callable[[float], float | None]:
-    """Gives the MFU for the tokens/s of the whole gang; None where the peak is not known, as on CPUs."""
-    peak = peak_flops(torch.cuda.get_device_name(device), precision) if device.type == "cuda" else None
+    """Gives the MFU for the tokens/s of the whole gang; None where the peak is neither told nor known, as on CPUs."""
+    if device_peak_tflops is not None:
+        peak = device_peak_tflops * 1e12
+    else:
+        peak = peak_flops(torch.cuda.get_device_name(device), precision) if device.type == "cuda" else None
     if peak is None:
         return lambda _tokens_per_second: None
     token_flops = flops_per_token(shape, vocabulary_size)

@@ -33,7 +33,9 @@ class NonFiniteGuard:
         self._scaler = scaler
         self._pending: list[tuple[int, int, Tensor]] = []
         self.in_a_row = 0
-        """As of the last call of `skipped`."""
+        """As of the last call of `skipped`; once too many, it stays so."""
+        self.last_skipped = 0
+        """Number of the step, once there was one."""
 
     def arm(self, optimizer: torch.optim.Optimizer, norm: Tensor, step: int, position: int) -> None:
         """Before the optimiser's step number `step`, whose samples begin at `position`. `norm` is that of all
@@ -53,10 +55,11 @@ class NonFiniteGuard:
         if not pending:
             return []
         flags = torch.stack([bad.reshape(()) for *_, bad in pending]).tolist()
-        for flag in flags:
-            self.in_a_row = self.in_a_row + 1 if flag else 0
-            if self.in_a_row >= self._limit:
+        for (step, *_), flag in zip(pending, flags, strict=True):
+            if self.too_many:
                 break
+            self.in_a_row = self.in_a_row + 1 if flag else 0
+            self.last_skipped = step if flag else self.last_skipped
         return [Skipped(step, position) for (step, position, _), flag in zip(pending, flags, strict=True) if flag]
 
     @property

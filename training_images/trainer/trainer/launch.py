@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -117,8 +116,8 @@ def _run(launch: Launch, preempted: int) -> int:
     signals = Signals()
     signals.listen()
     directory = launch.config.run.directory.absolute()
-    started = time.time()
     _forget_outcome(directory)
+    earlier = _hang_reports(directory)
     threads = max(1, len(os.sched_getaffinity(0)) // launch.processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     nodes = Nodes(launch.nodes, launch.node_rank, launch.address, launch.port)
@@ -129,7 +128,7 @@ def _run(launch: Launch, preempted: int) -> int:
         return preempted
     outcome = read_json(directory / "outcome.json") or {}
     how = outcome.get("outcome")
-    hung = any(file.stat().st_size and file.stat().st_mtime >= started for file in directory.glob("hang-rank*.txt"))
+    hung = not _hang_reports(directory) <= earlier
     status = exit_codes.of_gang(ended.codes.values(), how, preempted, ended.told is not None, hung)
     _tell(status, preempted, ended, outcome)
     return status
@@ -152,6 +151,17 @@ def _forget_outcome(directory: Path) -> None:
     """What an earlier start has said of its end; a place that can't be written is for rank 0 to tell."""
     with suppress(OSError):
         (directory / "outcome.json").unlink(missing_ok=True)
+
+
+def _hang_reports(directory: Path) -> set[tuple[str, int, int]]:
+    """What watchdogs have left there, so that new ones show: by no clock, which may be set meanwhile."""
+    found = set()
+    for file in directory.glob("hang-rank*.txt"):
+        with suppress(OSError):
+            about = file.stat()
+            if about.st_size:
+                found.add((file.name, about.st_mtime_ns, about.st_ino))
+    return found
 
 
 def _split(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -75,7 +75,12 @@ class Trainer:
         decoder = Decoder(config.model, data.vocab_size)
         decoder.initialize(config.run.seed)
         reporter.utilisation = utilisation_of(
-            config.model, data.vocab_size, config.training.precision, gang.device, gang.world_size
+            config.model,
+            data.vocab_size,
+            config.training.precision,
+            gang.device,
+            gang.world_size,
+            config.metrics.device_peak_tflops,
         )
         self.model = parallelize(decoder, config.parallel, config.training.precision, gang)
         self.optimizer = build_optimizer(config.optimizer, self.model.named_parameters())
@@ -181,7 +186,7 @@ class Trainer:
         self.reporter.count_step(step_tokens)
         if self.dump is not None:
             self.dump.write(step, batch)
-        if self._due(config.metrics.interval_steps):
+        if self._due(config.metrics.interval_steps) or step == config.training.steps:
             self._report(loss_sum, step_tokens, norm, rate)
         if self.spikes.watches:
             self._look_for_a_spike(loss_sum, step_tokens)
@@ -236,6 +241,7 @@ class Trainer:
 
     def _save(self, ending: SaveEnding, wait: bool = False, seconds_left: float | None = None) -> None:
         """Raises CheckpointError, where it waits, if that came to nothing."""
+        self._count_skipped()  # so that the checkpoint knows them; nobody waits for the device longer than it does
         self.phases.enter("saving")
         started = time.perf_counter()
         step = self.state.progress.step
@@ -291,6 +297,7 @@ class Trainer:
                 "no checkpoint to go back to" if spiked.rewinds < limit else f"gone back {limit} times (guard.rewinds)"
             )
             raise TrainingError(f"{jump}; {why}. Lower optimizer.learning_rate or lengthen the warm-up")
+        self._tell_refused()
         self.checkpoints.load(found, self.state)
         progress = self.state.progress
         progress.position, progress.rewinds = spiked.position, spiked.rewinds + 1
@@ -323,9 +330,7 @@ class Trainer:
         progress = self.state.progress
         self.spikes.restore(progress.recent_losses)
         self.reporter.open(self.checkpoints.run_id, progress.step)
-        for refused in self.checkpoints.refused:
-            said = f"checkpoint {refused.uri} is not used: {refused.reason}"
-            self.reporter.event("checkpoint-refused", said, step=refused.step, uri=refused.uri, reason=refused.reason)
+        self._tell_refused()
         if found is not None:
             self.resumed_from_step = progress.step
             self.save_interval.begun(progress.step)
@@ -333,12 +338,15 @@ class Trainer:
             said = f"resumed at step {progress.step} from {found.uri}; random numbers {random_numbers}"
             self.reporter.event("resumed", said, step=progress.step, uri=found.uri, random_numbers=random_numbers)
 
+    def _tell_refused(self) -> None:
+        for refused in self.checkpoints.refused:
+            said = f"checkpoint {refused.uri} is not used: {refused.reason}"
+            self.reporter.event("checkpoint-refused", said, step=refused.step, uri=refused.uri, reason=refused.reason)
+
     def _report(self, loss_sum: Tensor, step_tokens: int, norm: Tensor, rate: float) -> None:
         """Measures and tells. Raises TrainingError on every rank where too many steps in a row had to be skipped."""
         progress = self.state.progress
         loss = self.gang.sum_float(loss_sum.item()) / step_tokens
-        skipped = self.guard.skipped()
-        progress.skipped_steps += len(skipped)
         scale = {"loss_scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {}
         self.reporter.step(
             progress.step,
@@ -355,17 +363,22 @@ class Trainer:
         compared = self.stragglers.report(progress.step)
         for slow in compared.news if compared else []:
             self.reporter.event("straggler", str(slow), **asdict(slow), step=progress.step)
-        for one in skipped:
-            said = f"step {one.step}: the gradient is no number; the weights stay as they were"
-            samples = samples_of_step(len(self.train_samples), self.config, one.position)
-            self.reporter.event("step-skipped", said, step=one.step, samples=samples)
+        self._count_skipped()
         if self.guard.too_many:
             raise TrainingError(
-                f"{self.guard.in_a_row} steps in a row, until step {skipped[-1].step}, gave gradients that are no "
-                "number. Their samples stand in metrics.jsonl. "
+                f"{self.guard.in_a_row} steps in a row, until step {self.guard.last_skipped}, gave gradients that are "
+                "no number. Their samples stand in metrics.jsonl. "
                 f"Newest checkpoint: {self.newest_checkpoint or 'none yet'}. "
                 "Lower optimizer.learning_rate, lengthen the warm-up, or use bf16 instead of fp16"
             )
+
+    def _count_skipped(self) -> None:
+        """Waits for the device, and tells of the steps that changed no weight since the last time."""
+        for one in self.guard.skipped():
+            self.state.progress.skipped_steps += 1
+            said = f"step {one.step}: the gradient is no number; the weights stay as they were"
+            samples = samples_of_step(len(self.train_samples), self.config, one.position)
+            self.reporter.event("step-skipped", said, step=one.step, samples=samples)
 
     def _due(self, interval_steps: int | None) -> bool:
         return interval_steps is not None and self.state.progress.step % interval_steps == 0
