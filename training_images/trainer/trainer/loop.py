@@ -148,8 +148,8 @@ class Trainer:
             self._evaluate()  # it was broken off by a warning
         if evaluation.patience_ended(progress, settings):
             best = progress.best_evaluation_loss
-            than = "a number" if best is None else f"lower than {best:.4f}"
-            return f"held-out loss not {than} in {settings.patience} evaluations"
+            lower = "no number" if best is None else f"no lower than {best:.4f}"
+            return f"held-out loss {lower} in {settings.patience} evaluations"
         return "all steps done" if progress.step >= self.config.training.steps else None
 
     def _train_step(self) -> None:
