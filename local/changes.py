@@ -31,8 +31,8 @@ _OPERATIONS = {
     "replace": Operation.REPLACE,
     "import-replacement": Operation.REPLACE,
     "delete": Operation.DELETE,
-    "discard": Operation.DELETE,
 }
+"""`discard` is not among them: what the program only read, and reads no more, stays as it was."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Change:
     name: str
     operation: Operation
     properties: tuple[PropertyChange, ...] = ()
+    kept: bool = False
+    """Whether what goes from the stack stays in the account: it was to be retained on deletion."""
 
 
 def changes_in(events: Iterable[Event]) -> tuple[Change, ...]:
@@ -69,8 +71,13 @@ def changes_in(events: Iterable[Event]) -> tuple[Change, ...]:
             continue
         urn = metadata["urn"]
         name = urn.rpartition("::")[2]
-        found[urn] = Change(urn, metadata["type"], name, operation, tuple(_properties(metadata, operation)))
+        kept = operation in (Operation.REPLACE, Operation.DELETE) and _is_retained(metadata)
+        found[urn] = Change(urn, metadata["type"], name, operation, tuple(_properties(metadata, operation)), kept)
     return tuple(found.values())
+
+
+def _is_retained(metadata: Mapping[str, Any]) -> bool:
+    return bool((metadata.get("old") or {}).get("retainOnDelete"))
 
 
 def _properties(metadata: Mapping[str, Any], operation: Operation) -> Iterator[PropertyChange]:

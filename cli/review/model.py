@@ -177,10 +177,17 @@ def judged_file(name: str, file: str, results: list[Result], resources: int) -> 
     return Environment(name, None, findings=findings, resources_after=resources, source=file)
 
 
+_STAYS = "none is lost: the old one is retained, stays in the account, and has to be looked after by hand"
+_KEPT = Consequence("none", _STAYS)
+_REPLACED_AND_KEPT = Consequence("what uses it goes over to the new one, which begins empty", _STAYS)
+
+
 def consequence_of(change: Change) -> Consequence | None:
     """What it costs; None where the resource stays."""
     if change.operation not in (Operation.REPLACE, Operation.DELETE):
         return None
+    if change.kept:
+        return _REPLACED_AND_KEPT if change.operation is Operation.REPLACE else _KEPT
     known = _consequences().get(change.type)
     return known or Consequence("not known of this kind", "not known of this kind: look it up before you approve")
 

@@ -125,6 +125,21 @@ def test_a_key_reads_nothing_while_it_waits_for_its_deletion() -> None:
     assert key.loses
 
 
+def test_what_is_retained_is_not_lost_and_what_was_only_read_is_no_change() -> None:
+    events = [event(op, "aws:s3/bucket:Bucket", op, old={}) for op in ("delete", "replace", "discard")]
+    for one in events:
+        one["resourcePreEvent"]["metadata"]["old"]["retainOnDelete"] = True
+
+    deleted, replaced = changes_in(events)
+
+    assert deleted.kept
+    assert replaced.kept
+    for one in map(consequence_of, (deleted, replaced)):
+        assert one is not None
+        assert not one.loses
+        assert "stays in the account" in one.data
+
+
 def lose(kind: str) -> Consequence:
     found = consequence_of(Change(f"urn:pulumi:dev::p::{kind}::one", kind, "one", Operation.DELETE))
     assert found is not None

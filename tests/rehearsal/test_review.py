@@ -36,11 +36,15 @@ key = aws.kms.Key("key", enable_key_rotation=True, opts=names.OPTIONS(provider))
 aws.iam.Role("role", name="training", assume_role_policy=json.dumps(TRUST), opts=names.OPTIONS(provider))
 aws.cloudwatch.LogGroup("logs", name=names.LOGS, opts=names.OPTIONS(provider))
 """
+RETAINED = """
+import pulumi
+aws.sns.Topic("kept", opts=pulumi.ResourceOptions(provider=provider, retain_on_delete=True))
+"""
 NAMES = "import pulumi\nLOGS = {logs!r}\ndef OPTIONS(provider):\n    return pulumi.ResourceOptions(provider=provider)\n"
 
 
 @pytest.fixture
-def revisions(tmp_path: Path) -> Callable[[str, str], tuple[Source, Source]]:
+def revisions(tmp_path: Path) -> Callable[..., tuple[Source, Source]]:
     """A repository whose program was BEFORE, in its first commit, and is something else in its working tree."""
 
     def git(*arguments: str) -> None:
@@ -51,12 +55,12 @@ def revisions(tmp_path: Path) -> Callable[[str, str], tuple[Source, Source]]:
         (tmp_path / "head" / "program" / "__main__.py").write_text(PROGRAM + body)
         (tmp_path / "head" / "trainyard" / "names.py").write_text(NAMES.format(logs=logs))
 
-    def make(after: str, logs: str) -> tuple[Source, Source]:
+    def make(after: str, logs: str, before: str = BEFORE) -> tuple[Source, Source]:
         for folder in ("program", "trainyard"):
             (tmp_path / "head" / folder).mkdir(parents=True)
         (tmp_path / "head" / "Pulumi.yaml").write_text(PROJECT)
         (tmp_path / "head" / "trainyard" / "__init__.py").write_text("")
-        write(BEFORE, "/first")
+        write(before, "/first")
         git("init", "--quiet")
         git("add", "--all")
         git("commit", "--quiet", "--message", "first")
@@ -70,7 +74,8 @@ def revisions(tmp_path: Path) -> Callable[[str, str], tuple[Source, Source]]:
 
 
 def test_changes_losses_and_findings_of_a_change(revisions: Callable[[str, str], tuple[Source, Source]]) -> None:
-    base, head = revisions(BEFORE.replace("enable_key_rotation=True", "enable_key_rotation=False"), "/second")
+    after = BEFORE.replace("enable_key_rotation=True", "enable_key_rotation=False")
+    base, head = revisions(after, "/second", BEFORE + RETAINED)
 
     told = environment_of(compare("dev", base, head))
     changes = {one.change.name: one.change for one in told.changes}
@@ -78,10 +83,15 @@ def test_changes_losses_and_findings_of_a_change(revisions: Callable[[str, str],
     assert {name: one.operation for name, one in changes.items()} == {
         "key": Operation.UPDATE,
         "logs": Operation.REPLACE,
+        "kept": Operation.DELETE,
     }
+    assert [name for name, one in changes.items() if one.kept] == ["kept"]  # it goes from the stack alone
     (renamed,) = changes["logs"].properties
     assert (renamed.path, renamed.before, renamed.after, renamed.replaces) == ("name", "/first", "/second", True)
-    assert [one.change.name for one in told.lost] == ["logs"]
+    assert [(one.change.name, one.consequence.loses) for one in told.lost if one.consequence] == [
+        ("logs", True),
+        ("kept", False),
+    ]
     assert [(one.rule, one.name) for one in told.of(Standing.NEW) if one.rule.startswith("kms")] == [
         ("kms-rotation", "key")
     ]
