@@ -8,7 +8,7 @@ it is done shows here. Findings are those of today's rules for both sides, over 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +20,9 @@ from trainyard.local.changes import Change, changes_in
 from trainyard.local.engine import EngineError, Event
 from trainyard.local.gate import PlannedResource, planned_resources
 from trainyard.local.rehearsal import Rehearsal
+from trainyard.policies import exemptions
+from trainyard.policies.exemptions import FILE as EXEMPTIONS
+from trainyard.policies.exemptions import Exemption
 from trainyard.policies.in_force import in_force
 from trainyard.policies.levels import FILE as LEVELS
 from trainyard.policies.rule import Finding, Result
@@ -157,12 +160,22 @@ def clear_left_behind() -> None:
 
 def side(label: str, export: Mapping[str, Any], project: Path | None = None) -> Side:
     """A state, judged by what is in force now. Which levels were lowered is told as its own `project` has it, so that
-    one that a change lowers is new."""
+    one that a change lowers is new; and what is exempt is what its own register exempts, so that an entry that a change
+    brings is judged with it, and one that it takes away excuses nothing any more."""
     judging = in_force()
     if project is not None:
         judging = judging.with_levels_of(project / "policies" / LEVELS)
+        judging = replace(judging, exemptions=_exemptions(project / "policies" / EXEMPTIONS))
     results = tuple(result for result in evaluate_export(judging, export) if result.findings)
     return Side(label, planned_resources(export), results, export)
+
+
+def _exemptions(file: Path) -> tuple[Exemption, ...]:
+    """None where there is no such file; none of an earlier revision that cannot be read, as nothing was exempt then."""
+    try:
+        return exemptions.load(file)
+    except ValueError:
+        return ()
 
 
 def _alone(environment: str, place: Path, source: Source, on_event: Callable[[Event], None] | None, tell: Tell) -> Side:
@@ -207,23 +220,33 @@ def _rehearsal(
 
 
 Found: TypeAlias = tuple[Result, Finding]
+Said: TypeAlias = Callable[[str], str]
 
 
-def classified(base: Sequence[Result], head: Sequence[Result]) -> tuple[list[Found], list[Found], list[Found]]:
+def classified(
+    base: Sequence[Result], head: Sequence[Result], before_is: Said = str, after_is: Said = str
+) -> tuple[list[Found], list[Found], list[Found]]:
     """Findings of the later side that are new, of the earlier that are mended, and of the later that stood before.
 
-    One that says something else than before counts as new: that a resource is wrong in one way excuses no second.
+    One that says something else than before counts as new: that a resource is wrong in one way excuses no second. So
+    does one that was exempt and is so no longer: it stops from now on. `before_is` and `after_is` write a message as it
+    would be in the other side's account.
     """
     before, after = (
-        {_key(result, finding): (result, finding) for result in results for finding in result.findings}
-        for results in (base, head)
+        {_key(result, finding, said): (result, finding) for result in results for finding in result.findings}
+        for results, said in ((base, before_is), (head, after_is))
     )
+    new = {
+        key: found
+        for key, found in after.items()
+        if key not in before or (before[key][1].exemption and not found[1].exemption)
+    }
     return (
-        [found for key, found in after.items() if key not in before],
+        list(new.values()),
         [found for key, found in before.items() if key not in after],
-        [found for key, found in after.items() if key in before],
+        [found for key, found in after.items() if key not in new],
     )
 
 
-def _key(result: Result, finding: Finding) -> tuple[str, ...]:
-    return result.rule.id, result.resource.urn, finding.verdict, finding.urn, finding.place, finding.message
+def _key(result: Result, finding: Finding, said: Said) -> tuple[str, ...]:
+    return result.rule.id, result.resource.urn, finding.verdict, finding.urn, finding.place, said(finding.message)

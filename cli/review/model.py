@@ -17,6 +17,7 @@ from trainyard.cli.review.cost import Cost
 from trainyard.cli.review.reach import Reaching
 from trainyard.cli.review.residency import Residency
 from trainyard.local.changes import Change, Operation
+from trainyard.local.chosen_names import logical
 from trainyard.local.review import Comparison, Found, Side, classified
 from trainyard.policies.rule import Finding as RuleFinding
 from trainyard.policies.rule import Result, Severity, Verdict
@@ -146,7 +147,8 @@ class Review:
 
 
 def environment_of(comparison: Comparison) -> Environment:
-    new, fixed, standing = classified(comparison.base.results, comparison.head.results)
+    base, head = comparison.base, comparison.head
+    new, fixed, standing = classified(base.results, head.results, logical(base.export), logical(head.export))
     findings = [
         *_findings(new, Standing.NEW),
         *_findings(standing, Standing.STANDING),

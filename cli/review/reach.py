@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trainyard.local.chosen_names import logical
 from trainyard.policies.reach.rows import Certainty, Row, reach
 from trainyard.policies.state import graph_of
 
@@ -75,13 +76,20 @@ class Reaching:
 
 def compared(base: Mapping[str, Any], head: Mapping[str, Any]) -> Reaching:
     """Of two exported states."""
-    before, after = ({_access(row): None for row in reach(graph_of(one)).rows} for one in (base, head))
+    before, after = (dict.fromkeys(_said(one)) for one in (base, head))
     rows = [
         *(_as("new", one) for one in after if one not in before),
         *(_as("gone", one) for one in before if one not in after),
         *(one for one in after if one in before),
     ]
     return Reaching(tuple(sorted(rows, key=_order)), first=not before)
+
+
+def _said(export: Mapping[str, Any]) -> Iterator[Access]:
+    """In the program's own names: of two accounts, each has chosen others."""
+    said = logical(export)
+    for row in reach(graph_of(export)).rows:
+        yield _access(replace(row, conditions=tuple(map(said, row.conditions)), where=tuple(map(said, row.where))))
 
 
 def _access(row: Row) -> Access:

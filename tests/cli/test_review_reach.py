@@ -134,3 +134,17 @@ def test_the_same_conditions_in_another_order_are_no_change() -> None:
 
     assert [len(one.conditions) for one in found.rows] == [2]
     assert found.changed == []
+
+
+def test_the_names_that_an_account_chose_are_no_change() -> None:
+    """Where the later side stands in an account of its own, everything has another id there."""
+
+    def endpoint(chosen: str) -> dict[str, Any]:
+        made = export("s3:GetObject", Condition={"StringEquals": {"aws:SourceVpce": chosen}})
+        made["deployment"]["resources"].append(resource("aws:ec2/vpcEndpoint:VpcEndpoint", "s3", id=chosen))
+        return made
+
+    found = compared(endpoint("vpce-0a1b2c3d4e5f60718"), endpoint("vpce-18f7e6d5c4b3a2910"))
+
+    assert found.changed == []
+    assert found.rows[0].conditions == ("aws:SourceVpce is s3",)
