@@ -53,7 +53,7 @@ class IdleGpuAlarm:
     Attributes:
         group: the group's name, for people.
         auto_scaling_group_name: the Auto Scaling group of its nodes.
-        hourly_usd: what a node costs by the hour, for the message.
+        hourly_usd: the list price of a node by the hour, on demand, for the message; None where nobody knows it.
         idle_hours: 1 to 24, for how long.
         idle_cpu_percent: what all CPUs of a node together do at most while it idles. The default is below one busy CPU
             for each of 8 GPUs on 192 CPUs (4 %); a node of 4 CPUs may need 10.
@@ -61,7 +61,7 @@ class IdleGpuAlarm:
 
     group: str
     auto_scaling_group_name: pulumi.Input[str]
-    hourly_usd: float
+    hourly_usd: float | None
     idle_hours: int = 1
     idle_cpu_percent: float = 3.0
 
@@ -70,7 +70,7 @@ class IdleGpuAlarm:
             raise ValueError(f"idle_hours is {self.idle_hours}; it may be 1 to {MOST_IDLE_HOURS}")
         if not 0 < self.idle_cpu_percent <= 100:
             raise ValueError(f"idle_cpu_percent is {self.idle_cpu_percent}; it is more than 0 and at most 100")
-        if self.hourly_usd < 0:
+        if self.hourly_usd is not None and self.hourly_usd < 0:
             raise ValueError(f"hourly_usd is {self.hourly_usd}; it is 0 or more")
 
 
@@ -202,11 +202,13 @@ class Budget(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions,
     ) -> aws.cloudwatch.MetricAlarm:
         periods = alarm.idle_hours * 3600 // PERIOD_SECONDS
+        usd = alarm.hourly_usd
+        cost = f" On demand it costs {usd:.2f} USD an hour (list price)." if usd is not None else ""
         return aws.cloudwatch.MetricAlarm(
             f"{name}-idle-{alarm.group}",
             alarm_description=(
                 f"A node of the GPU group {alarm.group} of {name} has used less than {alarm.idle_cpu_percent:g} % "
-                f"of its CPUs for {alarm.idle_hours} h. It costs {alarm.hourly_usd:.2f} USD an hour."
+                f"of its CPUs for {alarm.idle_hours} h.{cost}"
             ),
             namespace="AWS/EC2",
             metric_name="CPUUtilization",

@@ -292,7 +292,7 @@ def _budget(
                 IdleGpuAlarm(
                     group=group.name,
                     auto_scaling_group_name=gpu_groups[group.name].auto_scaling_group_name,
-                    hourly_usd=hourly_usd(group.instance_type, settings.region) or 0.0,
+                    hourly_usd=hourly_usd(group.instance_type, settings.region),
                     idle_hours=settings.budget.idle_hours,
                     # Agents alone keep a few tenths of one CPU busy, which is much of a small node.
                     idle_cpu_percent=max(3.0, 40 / instance_type(group.instance_type).vcpus),

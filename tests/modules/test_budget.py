@@ -119,7 +119,13 @@ def test_the_alarm_watches_the_groups_nodes_and_says_what_they_cost(budget: Depl
     assert alarm["dimensions"] == {"AutoScalingGroupName": "eks-p5-1a2b"}
     assert alarm["alarmActions"] == [_topic(budget)]
     assert "p5" in alarm["alarmDescription"]
-    assert "55.04 USD" in alarm["alarmDescription"]
+    assert alarm["alarmDescription"].endswith("On demand it costs 55.04 USD an hour (list price).")
+
+
+def test_a_price_that_nobody_knows_is_not_told_as_nothing() -> None:
+    made = _made(idle_alarms=[IdleGpuAlarm("g6", "eks-g6-1a2b", hourly_usd=None)])
+
+    assert "USD" not in made.one("aws:cloudwatch/metricAlarm:MetricAlarm").inputs["alarmDescription"]
 
 
 def test_messages_are_of_a_lower_class_than_the_data(budget: Deployment) -> None:
