@@ -182,28 +182,29 @@ def _timeline(record: Record) -> Markup | None:
         return None
     first = record.reported[0]
     begun = min([first.time - first.seconds, *(start.began for start in record.starts)])
-    hours = 3600.0 if record.last_heard - begun > 3 * 3600 else 60.0
+    lasted = record.last_heard - begun
+    unit, length = ("h", 3600.0) if lasted > 3 * 3600 else ("min", 60.0) if lasted > 3 * 60 else ("s", 1.0)
     marks = [
-        Mark((one.time - begun) / hours, words.STYLES[one.kind], words.title(one))
+        Mark((one.time - begun) / length, words.STYLES[one.kind], words.title(one))
         for one in record.events
         if one.kind in words.STYLES
     ]
     spans = [
         Span(
-            (start.began - begun) / hours,
-            (start.ended - begun) / hours,
+            (start.began - begun) / length,
+            (start.ended - begun) / length,
             "ab"[number % 2],
             words.start(number + 1, start),
         )
         for number, start in enumerate(record.starts)
     ]
-    saves = [((one.time - begun) / hours, float(one.step)) for one in record.of("checkpoint") if one.step is not None]
-    steps = [((one.time - begun) / hours, float(one.step)) for one in record.reported]
+    saves = [((one.time - begun) / length, float(one.step)) for one in record.of("checkpoint") if one.step is not None]
+    steps = [((one.time - begun) / length, float(one.step)) for one in record.reported]
     return chart(
         [Curve("step", steps, "a"), Curve("checkpoints", saves, "b dots")],
         f"steps over time, up to step {record.step}",
-        x_range=(0.0, (record.last_heard - begun) / hours),
-        say_x=lambda value: f"{value:g} {'h' if hours > 60 else 'min'}",
+        x_range=(0.0, lasted / length),
+        say_x=lambda value: f"{value:g} {unit}",
         say_y=words.compact,
         marks=marks,
         spans=spans,

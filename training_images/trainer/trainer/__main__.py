@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from trainer import exit_codes
-from trainer.config import accumulation_steps, load_config
+from trainer.config import Config, accumulation_steps, load_config
 from trainer.errors import TrainingError, UserError
 from trainer.preemption import Notice
 from trainer.processes import Place, die_with, launcher
@@ -42,11 +42,7 @@ def main() -> int:
         arguments = read_arguments()
         config = load_config(arguments.config, arguments.changes)
         if arguments.dry_run:
-            from trainer.plan import dry_run
-
-            planned = dry_run(config, arguments, world_size)
-            if rank == 0:
-                _print(planned)
+            tell_plan(config, arguments, world_size, quiet=rank > 0)
             return exit_codes.FINISHED
         accumulation_steps(config.training, world_size)
         from trainer.run import train  # torch takes seconds to import; a misspelt setting should not
@@ -87,6 +83,15 @@ def read_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if not arguments.dry_run and (arguments.world_size or arguments.device_memory_gib or arguments.vocabulary_size):
         parser.error("--world-size, --device-memory-gib and --vocabulary-size go with --dry-run")
     return arguments
+
+
+def tell_plan(config: Config, arguments: argparse.Namespace, world_size: int, quiet: bool = False) -> None:
+    """`--dry-run`. Raises UserError for what can't be done on so many ranks, or on those that `arguments` name."""
+    from trainer.plan import dry_run
+
+    planned = dry_run(config, arguments, world_size)
+    if not quiet:
+        _print(planned)
 
 
 def _count(text: str) -> int:

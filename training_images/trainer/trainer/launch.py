@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer import exit_codes
-from trainer.__main__ import Parser, read_arguments
+from trainer.__main__ import Parser, read_arguments, tell_plan
 from trainer.config import Config, accumulation_steps, load_config
 from trainer.errors import TrainingError, UserError
 from trainer.metrics import read_json
@@ -48,6 +48,8 @@ class Launch:
     arguments: list[str]
     """Of `python -m trainer`."""
     config: Config
+    plan: argparse.Namespace | None
+    """The trainer's arguments where they ask for the plan alone: no rank is needed for that."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         preempted = exit_codes.of_preempted()
         launch = read(sys.argv[1:] if argv is None else argv)
+        if launch.plan is not None:
+            tell_plan(launch.config, launch.plan, launch.nodes * launch.processes)
+            return exit_codes.FINISHED
         return _run(launch, preempted)
     except UserError as error:
         print(f"trainer: {error}", file=sys.stderr, flush=True)
@@ -79,7 +84,8 @@ def read(argv: Sequence[str]) -> Launch:
     if asked.nnodes > 1 and asked.master_addr is None:
         raise UserError("--nnodes is more than 1: --master-addr must name the first node, the same on all")
     processes = _processes(asked.nproc_per_node)
-    accumulation_steps(config.training, asked.nnodes * processes)
+    if not trainer.dry_run:
+        accumulation_steps(config.training, asked.nnodes * processes)
     machines_end(config.preemption)
     saving = config.preemption.seconds_for_saving
     seconds_to_go = asked.shutdown_timeout if asked.shutdown_timeout is not None else saving + SECONDS_TO_END
@@ -98,6 +104,7 @@ def read(argv: Sequence[str]) -> Launch:
         seconds_to_go=seconds_to_go,
         arguments=arguments,
         config=config,
+        plan=trainer if trainer.dry_run else None,
     )
 
 
