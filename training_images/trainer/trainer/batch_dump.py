@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,8 @@ from trainer.errors import UserError
 from trainer.gang import Gang
 
 _BEGINNING = b'{"step": '
+
+log = logging.getLogger("trainer")
 
 
 class BatchDump:
@@ -50,5 +55,20 @@ class BatchDump:
         if self._gang.leads:
             # Micro-batch by micro-batch, the ranks beside each other: (micro-batches, ranks, micro-batch).
             ids = np.stack(of_ranks, axis=1).reshape(-1).tolist()
-            with self._path.open("a") as file:
-                file.write(json.dumps({"step": step, "samples": ids}) + "\n")
+            self._append(json.dumps({"step": step, "samples": ids}) + "\n", step)
+
+    def _append(self, line: str, step: int) -> None:
+        """A full disk costs the whole line and not the run."""
+        before = None
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                before = file.tell()
+                if file.write(line.encode()) == len(line):
+                    return
+            problem = "no space left"
+        except OSError as error:
+            problem = error.strerror
+        if before is not None:
+            with suppress(OSError):
+                os.truncate(self._path, before)
+        log.warning("--dump-batches %s: step %d is missing: %s", self._path, step, problem)

@@ -22,10 +22,7 @@ class Journal:
     def __init__(self, path: Path, resumed_step: int) -> None:
         """Steps and evaluations after `resumed_step` are taken out: they are about to be done again."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [json.dumps(line) for line in read_lines(path) if not _done_again(line, resumed_step)]
-        temporary = path.with_suffix(".new")
-        temporary.write_text("".join(f"{line}\n" for line in kept))
-        temporary.replace(path)
+        _rewrite(path, resumed_step)
         self._path = path
         self._file = path.open("a", buffering=1)
         self._told = False
@@ -46,6 +43,15 @@ class Journal:
         else:
             self._told = False
 
+    def go_back(self, step: int) -> None:
+        """Takes out the steps and evaluations after `step`; where the disk is full, it goes on after them."""
+        self.close()
+        try:
+            _rewrite(self._path, step)
+        except OSError as error:
+            log.warning("%s: still has the steps after %d: %s", self._path, step, error.strerror)
+        self._file = self._path.open("a", buffering=1)
+
     def close(self) -> None:
         with suppress(OSError):
             self._file.close()
@@ -61,6 +67,18 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         with suppress(ValueError, RecursionError):
             if isinstance(value := json.loads(line), dict):
                 yield value
+
+
+def _rewrite(path: Path, resumed_step: int) -> None:
+    kept = [json.dumps(line) for line in read_lines(path) if not _done_again(line, resumed_step)]
+    temporary = path.with_suffix(".new")
+    try:
+        temporary.write_text("".join(f"{line}\n" for line in kept))
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def _done_again(line: dict[str, Any], resumed_step: int) -> bool:

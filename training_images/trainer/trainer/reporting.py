@@ -105,15 +105,14 @@ class Reporter:
             try:
                 self._directory.keep_run_id(run_id)
                 self._journal = Journal(self._directory.path / "metrics.jsonl", resumed_step)
+                self._tracker = Tracker(self._config.tracking, run_id, self._directory.path)
             except OSError as error:
                 raise UserError(f"run.directory {self._directory.path}: can't be written: {error.strerror}") from None
-            self._tracker = Tracker(self._config.tracking, run_id, self._directory.path)
 
     def go_back(self, step: int) -> None:
         """Takes back the lines after `step`, which will be done again with other data."""
-        if self._directory is not None and self._journal is not None:
-            self._journal.close()
-            self._journal = Journal(self._directory.path / "metrics.jsonl", step)
+        if self._journal is not None:
+            self._journal.go_back(step)
 
     def start_clock(self, data_wait_seconds: float) -> None:
         self._line_started = time.perf_counter()

@@ -20,9 +20,11 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 import torch.distributed as dist
 
+from trainer.errors import UserError
 from trainer.exit_codes import HUNG
 from trainer.gang import Gang
 
@@ -57,6 +59,14 @@ class Sign:
     answers: bool = True
 
 
+def _report_in(directory: Path, rank: int) -> TextIO:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return (directory / f"hang-rank{rank}.txt").open("w")
+    except OSError as error:
+        raise UserError(f"run.directory {directory}: can't be written: {error.strerror}") from None
+
+
 class Watchdog:
     """One for each rank, made and closed by all of them alike. Without `seconds` it does nothing."""
 
@@ -67,7 +77,10 @@ class Watchdog:
         directory: Path,
         last_words: Callable[[str], None] = lambda _reason: None,
     ) -> None:
-        """`directory` gets this rank's stacks, `hang-rankN.txt`; `last_words` is called on the leader, in mid-hang."""
+        """`directory` gets this rank's stacks, `hang-rankN.txt`; `last_words` is called on the leader, in mid-hang.
+
+        Raises UserError, on every rank, where one can't write there.
+        """
         self._gang = gang
         self._directory = directory
         self._last_words = last_words
@@ -82,8 +95,7 @@ class Watchdog:
         self._tick_seconds = min(seconds / _TICKS, _LONGEST_TICK_SECONDS)
         self._loop_thread = threading.get_ident()
         self._told = 0
-        directory.mkdir(parents=True, exist_ok=True)
-        self._file = (directory / f"hang-rank{gang.rank}.txt").open("w")
+        self._file = gang.together(lambda: _report_in(directory, gang.rank))
         self._store = self._connect()
         self._threads = [
             threading.Thread(target=run, name="watchdog", daemon=True) for run in (self._watch, self._talk)
