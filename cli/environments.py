@@ -131,6 +131,28 @@ def parse(environment: str, values: Mapping[str, Any], where: str) -> Settings:
         raise SettingsError(f"{wrong}\nin {where}") from None
 
 
+def nearest(environment: str, values: Mapping[str, Any], known: Mapping[str, Any]) -> Settings:
+    """The settings in `values`, which were written for another revision of the program.
+
+    What today's program has no word for, or asks for since, is as in `known`, which it can read; no more than need be.
+    """
+    try:
+        return parse(environment, values, "")
+    except SettingsError:
+        pass
+    read, found = dict(known), parse(environment, known, "")
+    for key in {**values, **known}:
+        tried = {name: value for name, value in read.items() if name != key}
+        if key in values:
+            tried[key] = values[key]
+        try:
+            found = parse(environment, tried, "")
+        except SettingsError:
+            continue
+        read = tried
+    return found
+
+
 def _as_pulumi_has_it(value: Any) -> Any:
     """A number that is a whole setting is text to the program, so that 2026 may be a name or an account's number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

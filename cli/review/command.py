@@ -29,6 +29,10 @@ LAID_OUT = "base"
 """What the folder with the earlier revision is for."""
 
 
+BaseOf = Callable[[str, "Source"], "Source | None"]
+Compared = Callable[[str, "Source", Callable[[str], None]], "Comparison"]
+
+
 class Format(StrEnum):
     TEXT = "text"
     MARKDOWN = "markdown"
@@ -74,6 +78,7 @@ def review(
     Needs neither credentials nor a network. Exit status: 0 nothing new, 1 new violations, 2 bad settings or no such
     revision, 3 something new cannot be verified, or a side does not come up.
     """
+    from trainyard.cli.review import judging
     from trainyard.cli.review.model import Review
     from trainyard.local import scratch, toolchain
     from trainyard.local.paths import require_checkout
@@ -81,11 +86,13 @@ def review(
 
     root = require_checkout()
     in_force().require_order()
-    asked = names or _all(root)
+    asked = list(dict.fromkeys(names or ())) or environments.names(root)
     for name in asked:
         environments.environment_file(name, root)
     if state is not None and len(asked) != 1:
         raise environments.SettingsError(f"--state is of one environment; name it: {', '.join(asked)}")
+    if _is_settings_file(base) and len(asked) != 1:
+        raise environments.SettingsError(f"{base} is of one environment; name it: {', '.join(asked)}")
     exported = _exported(state, root, asked[0]) if state is not None else None
     if folder is not None:
         _make(folder)
@@ -95,12 +102,17 @@ def review(
     for left in scratch.left_behind(LAID_OUT):
         shutil.rmtree(left, ignore_errors=True)
     with scratch.folder(LAID_OUT) as laid_out:
+        judged_otherwise, gone = (), ()
         if state is not None and exported is not None:
             label, compared = str(state), partial(_with_state, exported, str(state))
         else:
             label, base_of = _base(base, root, laid_out)
             compared = partial(_with_base, base_of)
-        found = Review(label, WORKING_TREE, tuple(_each(asked, root, changes or [], compared)))
+            if not _is_settings_file(base):
+                judged_otherwise = judging.changed(laid_out, root)
+                gone = () if names else tuple(sorted({*environments.names(laid_out)} - {*asked}))
+        each = tuple(_each(asked, root, changes or [], compared))
+        found = Review(label, WORKING_TREE, each, judged_otherwise, applied=state is None, gone=gone)
     if folder is not None:
         for one, name in FILES.items():
             (folder / name).write_text(_rendered(found, one), encoding="utf-8")
@@ -127,26 +139,26 @@ def _make(folder: Path) -> None:
         ) from None
 
 
-def _all(root: Path) -> list[str]:
-    folder = root / "stacks" / "environments"
-    return sorted(file.stem.removeprefix("Pulumi.") for file in folder.glob("Pulumi.*.yaml"))
+def _is_settings_file(reference: str) -> bool:
+    return Path(reference).suffix in (".yaml", ".yml")
 
 
-def _base(reference: str, root: Path, laid_out: Path) -> tuple[str, Callable[[str], Source | None]]:
+def _base(reference: str, root: Path, laid_out: Path) -> tuple[str, BaseOf]:
     """What the earlier side is called, and how an environment is there. Raises `RevisionError`."""
     from trainyard.local import revision
     from trainyard.local.review import Source
 
-    file = Path(reference)
-    if file.suffix in (".yaml", ".yml") and file.is_file():
-        return str(file), lambda name: Source(str(file), root, *environments.read(name, file), file)
+    if _is_settings_file(reference):
+        file = Path(reference)
+        return str(file), lambda name, _: Source(str(file), root, *environments.read(name, file), file)
     commit = revision.lay_out(root, reference, laid_out)
     label = f"{reference} ({commit[:7]})"
 
-    def at_revision(name: str) -> Source | None:
+    def at_revision(name: str, head: Source) -> Source | None:
         if not (laid_out / "stacks" / "environments" / f"Pulumi.{name}.yaml").is_file():
             return None  # the change brings the environment
-        return Source(label, laid_out, *environments.read(name, environments.environment_file(name, laid_out)))
+        values = environments.read_values(environments.environment_file(name, laid_out))
+        return Source(label, laid_out, values, environments.nearest(name, values, head.values))
 
     return label, at_revision
 
@@ -167,15 +179,10 @@ def _exported(file: Path, root: Path, environment: str) -> dict[str, Any]:
         raise foreign_state.ForeignStateError(f"{file}: {wrong}") from None
 
 
-Compared = Callable[[str, "Source", Callable[[str], None]], "Comparison"]
-
-
-def _with_base(
-    base_of: Callable[[str], Source | None], name: str, head: Source, tell: Callable[[str], None]
-) -> Comparison:
+def _with_base(base_of: BaseOf, name: str, head: Source, tell: Callable[[str], None]) -> Comparison:
     from trainyard.local import review as engine
 
-    base = base_of(name)
+    base = base_of(name, head)
     return _with_state_places(engine.compare(name, base, head, tell=tell), base, head)
 
 

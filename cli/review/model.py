@@ -14,6 +14,7 @@ import yaml
 
 from trainyard.cli.review import cost, picture, reach, residency
 from trainyard.cli.review.cost import Cost
+from trainyard.cli.review.judging import JudgingChange
 from trainyard.cli.review.reach import Reaching
 from trainyard.cli.review.residency import Residency
 from trainyard.local.changes import Change, Operation
@@ -122,11 +123,15 @@ class Environment:
 
 @dataclass(frozen=True)
 class Review:
-    """Of a change to the repository, or to a settings file."""
+    """Of a change to the repository, or to a settings file. `applied`: the later side was tried on top of the earlier
+    one, which an exported state does not allow. `gone`: environments that only the earlier side has a file of."""
 
     base: str
     head: str
     environments: tuple[Environment, ...] = field(default=())
+    judging: tuple[JudgingChange, ...] = ()
+    applied: bool = True
+    gone: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -139,6 +144,9 @@ class Review:
             "base": self.base,
             "head": self.head,
             "exit_status": self.exit_status,
+            "applied": self.applied,
+            "gone": list(self.gone),
+            "judging": [asdict(one) for one in self.judging],
             "environments": [
                 {**asdict(replace(one, picture="")), "counts": one.counts(), "exit_status": one.exit_status}
                 for one in self.environments

@@ -49,7 +49,10 @@ def render(review: Review) -> str:
     script = templates.get_template("page.js.j2").render()
     return templates.get_template("page.html.j2").render(
         review=review,
+        about_judging=words.about_judging,
         conclusion=words.conclusion(review),
+        gone_line=words.gone_line,
+        how=words.how,
         script=Markup(script),  # noqa: S704  # this package's own
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         pictures={one.name: _inline(one.picture, one.name) for one in review.environments if one.picture},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from trainyard.cli.review import words
 from trainyard.cli.review.model import Environment, Finding, Review, Standing
 from trainyard.policies.rule import Severity, Verdict
 
@@ -72,7 +73,8 @@ def _rule(finding: Finding) -> dict[str, Any]:
 def _result(environment: Environment, finding: Finding, position: int) -> dict[str, Any]:
     place = f"{finding.name}.{finding.place}" if finding.place else finding.name
     unverified = finding.verdict is Verdict.UNVERIFIED
-    return {
+    answered = {"suppressions": [{"kind": "external", "status": "accepted", "justification": finding.message}]}
+    return (answered if finding.level == "exempt" else {}) | {
         "ruleId": finding.rule,
         "ruleIndex": position,
         "kind": "open" if unverified else "fail",
@@ -103,6 +105,8 @@ def _uri(environment: Environment) -> str:
 
 
 def _notifications(review: Review) -> Iterator[dict[str, Any]]:
+    for said in (*map(words.gone_line, review.gone), *(one.summary for one in review.judging)):
+        yield {"level": "warning", "message": {"text": said}}
     for one in review.environments:
         for said in filter(None, (one.failure, one.apply_error)):
             yield {"level": "error", "message": {"text": f"{one.name}: {said}"}}

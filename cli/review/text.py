@@ -19,6 +19,9 @@ _STYLES = {
     Operation.REPLACE: "bold red",
     Operation.DELETE: "red",
 }
+_SIGNED = {"+": "green", "-": "red", "…": "dim"}
+MOST_LINES = 40
+"""Of what changes in one file of the policies."""
 _HEADINGS = {
     Standing.NEW: "New findings",
     Standing.FIXED: "Mended by this change",
@@ -28,8 +31,22 @@ _HEADINGS = {
 
 def show(review: Review, console: Console) -> None:
     console.print(f"[bold]{escape(review.base)} → {escape(review.head)}[/]: {words.conclusion(review)}")
+    for name in review.gone:
+        console.print(escape(words.gone_line(name)), style="yellow")
+    if review.judging:
+        _show_judging(review, console)
     for environment in review.environments:
         _show(environment, console)
+
+
+def _show_judging(review: Review, console: Console) -> None:
+    console.print(f"\n[bold]{words.about_judging(review)}[/]")
+    for one in review.judging:
+        console.print(f"  {escape(one.summary)}", style="yellow")
+        for sign, line in one.lines[:MOST_LINES]:
+            console.print(f"    {sign} {escape(line)}", style=_SIGNED.get(sign))
+        if (rest := len(one.lines) - MOST_LINES) > 0:
+            console.print(f"    … {rest} lines more: the page has them", style="dim")
 
 
 def _show(environment: Environment, console: Console) -> None:
@@ -39,15 +56,18 @@ def _show(environment: Environment, console: Console) -> None:
         console.print(escape(said), style="red")
     if noted := words.noted_line(environment):
         console.print(f"  {escape(noted)}", style="yellow")
-    if lost := environment.lost:
+    if lost := words.lost_together(environment):
         console.print("  [bold]What is lost[/]")
         for one in lost:
-            assert one.consequence is not None
             style = "bold red" if one.consequence.loses else "red"
-            console.print(f"    [{style}]{escape(words.resource_line(one.change))}[/]")
+            console.print(f"    [{style}]{escape(one.line)}[/]")
             console.print(
                 f"        time: {escape(one.consequence.downtime)}\n        data: {escape(one.consequence.data)}"
             )
+    if environment.residency and environment.residency.places:
+        console.print("  [bold]Where data lie[/]")
+        for said in words.residency_map(environment.residency):
+            console.print(f"    {escape(said)}")
     if environment.residency and environment.residency.changed:
         console.print("  [bold]Where data can get now[/]")
         for said in words.residency_lines(environment.residency):

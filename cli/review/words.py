@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from trainyard.cli.review.model import Environment, Finding, Review, Standing
+from trainyard.cli.review.model import Consequence, Environment, Finding, Review, Standing
 from trainyard.cli.review.picture import SIGNS
 from trainyard.cli.review.residency import Residency
 from trainyard.local.changes import Change, Operation, PropertyChange
@@ -49,6 +49,15 @@ def property_line(one: PropertyChange) -> str:
 
 def resource_line(change: Change) -> str:
     return f"{SIGNS[change.operation]} {kind(change.type)} {change.name}".replace("\n", "\\n")
+
+
+_DIFF_SIGNS = {Operation.CREATE: "+", Operation.UPDATE: " ", Operation.REPLACE: "!", Operation.DELETE: "-"}
+
+
+def diff_line(change: Change) -> str:
+    """As code hosts colour a diff: `! LustreFileSystem files (replaced)`."""
+    replaced = " (replaced)" if change.operation is Operation.REPLACE else ""
+    return f"{_DIFF_SIGNS[change.operation]} {kind(change.type)} {change.name}{replaced}".replace("\n", "\\n")
 
 
 def finding_line(finding: Finding) -> str:
@@ -117,6 +126,50 @@ def conclusion(review: Review) -> str:
     }[review.exit_status]
 
 
+def how(review: Review) -> str:
+    """How it was found out what the change does."""
+    if review.applied:
+        return "each environment brought up in a throw-away emulated account, and changed there to what it is to be"
+    return "previewed on top of the exported state, and judged as it stands alone in a throw-away emulated account"
+
+
+def about_judging(review: Review) -> str:
+    """Why a reader has to look at what judges; empty where that is as before."""
+    if not review.judging:
+        return ""
+    return "What judges has changed: both sides are judged as it is now, so look at this first"
+
+
+def gone_line(name: str) -> str:
+    return (
+        f"{name}: it has no settings any more. Nothing of it is destroyed by that, and nothing of it is reviewed; "
+        "if it is to go, destroy its stack first"
+    )
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Resources of one kind that are lost alike."""
+
+    operation: Operation
+    kind: str
+    names: tuple[str, ...]
+    consequence: Consequence
+
+    @property
+    def line(self) -> str:
+        return f"{SIGNS[self.operation]} {self.kind} {', '.join(self.names)}".replace("\n", "\\n")
+
+
+def lost_together(environment: Environment) -> list[Lost]:
+    """What is lost, said once of all of a kind; the irreplaceable first."""
+    groups: dict[tuple[Operation, str, Consequence], list[str]] = {}
+    for one in environment.lost:
+        assert one.consequence is not None
+        groups.setdefault((one.change.operation, kind(one.change.type), one.consequence), []).append(one.change.name)
+    return [Lost(operation, of, tuple(names), consequence) for (operation, of, consequence), names in groups.items()]
+
+
 def noted_line(environment: Environment) -> str:
     """What was judged and not tried; empty where all of it was."""
     if not environment.noted:
@@ -124,12 +177,30 @@ def noted_line(environment: Environment) -> str:
     return f"Judged as it is written, but not tried, for it is not emulated: {'; '.join(environment.noted)}"
 
 
+def residency_map(residency: Residency) -> list[str]:
+    """Where data of each class lie and can get after the change, a line for each class."""
+    classes = dict.fromkeys(one.data_class for one in (*residency.places, *residency.ways))
+    said = []
+    for each in classes:
+        lies = [
+            f"{one.place} ({_resources(one.after)})" for one in residency.places if one.data_class == each and one.after
+        ]
+        reach = dict.fromkeys(one.place for one in residency.ways if one.data_class == each)
+        rest = f"; can get to {', '.join(reach)}" if reach else "; no way out of there was found"
+        said.append(f"{each} data: {', '.join(lies) or 'nowhere'}{rest}")
+    return said
+
+
 def residency_lines(residency: Residency) -> list[str]:
     """What the change does to where data lies and can get."""
     moved = [
-        f"{one.data_class} data lies in {one.place} now ({one.after} resources)"
+        f"{one.data_class} data lies in {one.place} now ({_resources(one.after)})"
         for one in residency.places
         if one.after and not one.before
     ]
     opened = [f"{one.data_class} data can get to {one.place}: {one.path}" for one in residency.ways if one.new]
     return [*moved, *opened]
+
+
+def _resources(count: int) -> str:
+    return f"{count} resource{'' if count == 1 else 's'}"

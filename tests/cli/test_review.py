@@ -15,7 +15,15 @@ from rich.console import Console
 
 from trainyard.cli.architecture import svg
 from trainyard.cli.review import junit, markdown, page, picture, sarif, text, words
-from trainyard.cli.review.model import Consequence, Environment, Review, Standing, consequence_of, environment_of
+from trainyard.cli.review.model import (
+    ChangedResource,
+    Consequence,
+    Environment,
+    Review,
+    Standing,
+    consequence_of,
+    environment_of,
+)
 from trainyard.cli.review.residency import DataPlace, Residency, Way
 from trainyard.local.changes import Change, Operation, PropertyChange, changes_in, steps_of
 from trainyard.local.review import Comparison, Side, classified
@@ -239,7 +247,29 @@ def test_markdown_holds_its_form_whatever_is_in_it() -> None:
 
 
 def test_markdown_fits_into_a_comment() -> None:
-    assert len(markdown.render(review(*[environment(head=TLS, error="x" * 30_000)] * 5))) <= 65_536
+    written = markdown.render(review(*[environment(head=TLS, error="x" * 30_000)] * 5))
+
+    assert len(written) <= 65_536
+    assert written.count("```") % 2 == 0
+    assert written.count("<details>") == written.count("</details>")
+    assert written.rstrip().endswith("**Cut here**: the page and the JSON have all of it.")
+
+
+def test_what_is_read_least_goes_first_where_a_comment_has_no_room() -> None:
+    """Findings that stop are told with what mends them as long as there is room at all."""
+    many = ", ".join(f"{number:04}" * 40 for number in range(60))
+    long = Change("u", "aws:sqs/queue:Queue", "q", Operation.UPDATE, (PropertyChange("p", many, many + "!"),) * 200)
+    one = environment(base=ROTATION, head=(*TLS, *ROTATION))
+    crowded = replace(one, changes=(*one.changes, *[ChangedResource(long)] * 3))
+
+    written = markdown.render(review(*[crowded] * 2))
+
+    assert len(written) <= 65_536
+    assert "left out are costs in full, each property that changes. The page" in written
+    assert TLS[0].rule.remedy.splitlines()[0] in written
+    assert "as before</summary>" in written
+    assert "Cut here" not in written
+    assert "left out" not in markdown.render(review(one))
 
 
 class Parsed(HTMLParser):
@@ -309,9 +339,10 @@ def test_where_data_can_get_now_is_said() -> None:
     text.show(told, Console(file=said, width=200))
 
     for written in (said.getvalue(), markdown.render(told)):
-        assert "health data lies in us-east-1 now (1 resources)" in written
+        assert "health data: me-central-1 (3 resources), us-east-1 (1 resource); can get to" in written
+        assert "health data lies in us-east-1 now (1 resource)" in written
         assert "health data can get to us-east-1: data → its replica (us-east-1)" in written
-        assert "eu-west-1" not in written
+        assert written.count("eu-west-1") == 1  # on the map; it is no news
     assert page.render(told).count("eu-west-1") == 1
     assert not replace(found, places=found.places[:1], ways=found.ways[1:]).changed
 
@@ -328,6 +359,19 @@ def test_sarif_names_rules_places_and_what_is_new() -> None:
     assert {(one["kind"], one["level"]) for one in run["results"]} == {("fail", "error"), ("open", "none")}
     assert run["invocations"][0]["exitCode"] == 1
     json.dumps(written)
+
+
+def test_sarif_says_what_is_answered_for() -> None:
+    exempt = tuple(
+        replace(one, findings=tuple(replace(each, exemption="until 2027-01-31: T-1") for each in one.findings))
+        for one in TLS
+    )
+    answered, open_ = (sarif.render(review(environment(head=head)))["runs"][0]["results"][0] for head in (exempt, TLS))
+
+    (said,) = answered["suppressions"]
+    assert (said["kind"], said["status"]) == ("external", "accepted")
+    assert "until 2027-01-31: T-1" in said["justification"]
+    assert "suppressions" not in open_
 
 
 def test_junit_fails_what_is_new_and_skips_what_stood() -> None:

@@ -67,3 +67,19 @@ def test_what_can_be_no_folder_for_the_results_is_refused_before_the_work(tmp_pa
         assert place in str(wrong)
         assert "give another" in str(wrong)
     assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_another_settings_file_is_of_one_environment() -> None:
+    file = str(Path(__file__).parents[2] / "stacks" / "environments" / "Pulumi.local.yaml")
+
+    said = str(refused("local", "--base", file))
+
+    assert "is of one environment; name it" in said
+
+
+def test_a_settings_file_that_is_not_there_is_said_to_be_missing() -> None:
+    done = CliRunner().invoke(app, ["review", "dev", "--base", "no-such.yaml"])
+
+    assert done.exit_code == 2
+    assert "no-such.yaml" in done.output
+    assert "its settings are wrong" in done.output
