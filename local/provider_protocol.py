@@ -27,6 +27,8 @@ from trainyard.local.aws.wire import from_struct, half_made_status, secret_prope
 from trainyard.local.process import die_with_engine
 
 _MAX_MESSAGE_BYTES = 400 * 1024 * 1024
+_COLLECT_AFTER = 50_000
+"""Allocations between two collections of garbage; Python's 700 are for programs that make fewer objects."""
 _DIFF_KINDS = {"add": "ADD", "delete": "DELETE", "update": "UPDATE"}
 
 Problem = tuple[str, str]
@@ -108,6 +110,10 @@ class EngineServicer(provider_pb2_grpc.ResourceProviderServicer, ABC, Generic[P]
             accept_outputs=False,
             supports_autonaming_configuration=True,
         )
+
+    def Attach(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """An engine that did not start this plugin uses it, as PULUMI_DEBUG_PROVIDERS says."""
+        return Empty()
 
     def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
         return proto.PluginInfo(version=self.version())
@@ -249,6 +255,7 @@ def serve(servicer: provider_pb2_grpc.ResourceProviderServicer, threads: int) ->
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ]
+    gc.set_threshold(_COLLECT_AFTER)
     gc.freeze()  # what is loaded by now stays: no collection needs to look through it
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=threads), options=options)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)

@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.empty_pb2 import Empty  # ty: ignore[import-not-found]
 from pulumi.runtime import proto
 
+from trainyard.local.aws import service_models
 from trainyard.local.aws.provider import Provider, check_configuration, configuration_replaces
 from trainyard.local.aws.sdk import sdk_version
 from trainyard.local.aws.wire import from_struct, secret_properties, to_struct
@@ -112,6 +113,7 @@ class Servicer(EngineServicer[Provider]):
 
 def main() -> None:
     """Serve as the engine expects of its plugins."""
+    service_models.keep()
     serve(Servicer(), _THREADS)
 
 

@@ -7,9 +7,11 @@ silently.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from moto.backends import get_backend
+from moto.core import utils as moto_core
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 
 from trainyard.local.aws.moto_adapter import (
@@ -39,7 +41,7 @@ from trainyard.local.aws.moto_adapter import (
     sqs,
     sts,
 )
-from trainyard.local.aws.moto_adapter.expectations import MotoChangedError, require_parameters
+from trainyard.local.aws.moto_adapter.expectations import MotoChangedError, require_mentions, require_parameters, wrap
 
 __all__ = ["MotoChangedError", "application", "install", "preload", "request_handler", "require_expected_moto"]
 
@@ -95,6 +97,7 @@ _PRELOADED = (
 def require_expected_moto() -> None:
     """Check everything the changes rely on; `MotoChangedError` names what is different."""
     require_parameters(create_backend_app, "service")
+    require_mentions(moto_core._load_service_model, "create_loader()", "loader.load_service_model")
     for service in _SERVICES:
         service.require_expected()
 
@@ -102,6 +105,7 @@ def require_expected_moto() -> None:
 def install() -> None:
     """Put the changes into moto."""
     require_expected_moto()
+    wrap(moto_core, "create_loader", cache)  # each looks through a thousand folders; one does
     for service in _SERVICES:
         service.install()
 

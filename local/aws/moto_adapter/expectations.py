@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import moto
@@ -29,8 +30,8 @@ def require_mentions(function: Callable[..., Any], *mentions: str) -> None:
     _require(function, [mention for mention in mentions if mention not in source])
 
 
-def wrap(owner: type, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Let `wrapper`, given moto's own method, make the one that takes its place; a second time changes nothing."""
+def wrap(owner: type | ModuleType, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Let `wrapper`, given moto's own function, make the one that takes its place; a second time changes nothing."""
     original = getattr(owner, name)
     if not hasattr(original, "moto_s_own"):
         replacement: Any = wrapper(original)
