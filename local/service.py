@@ -19,7 +19,9 @@ from pathlib import Path
 
 from trainyard.local.process import die_with_parent, is_running, started_at
 
-READY_WITHIN_SECONDS = 60
+READY_WITHIN_SECONDS = 180
+"""Far more than any start takes, a busy machine's too: it ends one that hangs."""
+_ANSWER_WITHIN_SECONDS = 5
 END_WITHIN_SECONDS = 1
 """What a process gets to end by itself. Nothing of a rehearsal outlives it, so there is nothing to bring to safety."""
 LINES_OF_A_LOG = 6
@@ -151,13 +153,24 @@ class Services:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on, all different."""
+    """Ports of loopback that nobody listens on, all different, and for a minute given to nobody else who asks for any.
+
+    A port of which a connection has just been closed waits (TIME_WAIT): who names it may listen on it, as servers do
+    with SO_REUSEADDR, but the kernel hands it out to no other program meanwhile, and another rehearsal that starts in
+    this moment gets others.
+    """
     with ExitStack() as probes:
         ports = []
         for _ in range(count):
-            probe = probes.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
+            listening = probes.enter_context(socket.socket())
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(("127.0.0.1", 0))
+            listening.listen(1)
+            client = probes.enter_context(socket.create_connection(listening.getsockname()))
+            accepted, _ = listening.accept()
+            accepted.close()  # before the client does: it is the side that closes first that waits
+            client.recv(1)
+            ports.append(listening.getsockname()[1])
         return ports
 
 
@@ -167,7 +180,9 @@ def _answers(service: Service) -> bool:
         context = ssl.create_default_context(cafile=str(service.authority))
         handlers.append(urllib.request.HTTPSHandler(context=context))
     try:
-        with urllib.request.build_opener(*handlers).open(service.url + service.ready_path, timeout=1) as answer:
+        with urllib.request.build_opener(*handlers).open(
+            service.url + service.ready_path, timeout=_ANSWER_WITHIN_SECONDS
+        ) as answer:
             return answer.status == 200
     except urllib.error.HTTPError as refused:
         refused.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +10,7 @@ from emulated_account import Clients, emulated_account
 
 from trainyard.local.aws.account import Account
 from trainyard.local.aws.provider import Configuration, Provider
+from trainyard.local.service import free_ports
 
 
 @pytest.fixture(scope="session")
@@ -32,9 +32,8 @@ def aws(endpoint: str) -> Clients:
 
 @pytest.fixture
 def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    (port,) = free_ports(1)
+    return port
 
 
 @pytest.fixture
