@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from waiting import WAIT_SECONDS
 
 from trainyard.local import toolchain
 
@@ -114,7 +115,7 @@ def test_two_builds_at_once_make_one_tool(tools, tmp_path):
     both = [context.Process(target=_find_elsewhere, args=(tmp_path / "checkout", results)) for _ in range(2)]
     for process in both:
         process.start()
-    found = {results.get(timeout=120) for _ in both}
+    found = {results.get(timeout=WAIT_SECONDS) for _ in both}
     for process in both:
         process.join()
         assert process.exitcode == 0

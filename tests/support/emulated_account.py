@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from waiting import WAIT_SECONDS
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def emulated_account(folder: Path) -> Iterator[str]:
             assert "http://" in line, log.read_text()
             yield line.split()[-1]
             process.terminate()
-            assert process.wait(10) == 0, log.read_text()
+            assert process.wait(WAIT_SECONDS) == 0, log.read_text()
         finally:
             process.kill()
 

@@ -9,15 +9,16 @@ import sys
 from collections.abc import Iterator
 
 import grpc
-import psutil
 import pytest
 from google.protobuf.empty_pb2 import Empty
 from pulumi.runtime import proto, rpc
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc, status_pb2
+from waiting import WAIT_SECONDS, wait_until
 
 from trainyard.local.aws.sdk import sdk_version
 from trainyard.local.aws.values import UNKNOWN
 from trainyard.local.aws.wire import from_struct, half_made_status, secret_properties, to_struct
+from trainyard.local.process import is_running
 
 URN = "urn:pulumi:test::project::trainyard:m:Module$aws:sqs/queue:Queue::jobs"
 
@@ -243,7 +244,7 @@ def test_it_goes_at_once_when_the_engine_ends_it(number: signal.Signals):
     """The engine waits five seconds for a plugin that does not."""
     plugin = start_plugin()
     plugin.send_signal(number)
-    assert plugin.wait(3) == 0
+    assert plugin.wait(WAIT_SECONDS) == 0, "by itself, and not killed"
     assert plugin.stderr is not None
     assert plugin.stderr.read() == ""
 
@@ -254,11 +255,11 @@ def test_it_ends_with_its_parent():
         "child = subprocess.Popen([sys.executable, '-m', 'trainyard.local.aws.plugin'], stdout=subprocess.PIPE)\n"
         "child.stdout.readline()\n"
         "print(child.pid, flush=True)\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    plugin = psutil.Process(int(parent.stdout.readline()))
+    plugin = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    plugin.wait(10)
+    wait_until(lambda: not is_running(plugin))
