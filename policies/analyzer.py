@@ -62,7 +62,7 @@ class Analyzer(_PolicyAnalyzerServicer):
         """One resource, before it is made."""
         resource = _resource(request)
         self._inputs[resource.urn] = resource.props
-        return self._judged(Scope.RESOURCE, Graph([resource]))
+        return self._judged(Scope.RESOURCE, Graph([resource]).as_inputs)
 
     def AnalyzeStack(self, request: Any, _context: Any) -> Any:  # noqa: N802
         """All resources, after the last was registered."""

@@ -46,7 +46,8 @@ def own_key(key: Value, resource: Resource, graph: Graph) -> Iterator[Finding]:
 def tags_of(resource: Resource) -> Value:
     """The tags that the resource will have: its own over those that its provider adds to each.
 
-    A tag with an unknown value is an `UNKNOWN` in the object; where even the names are unknown the whole is.
+    A tag with an unknown value is an `UNKNOWN` in the object; where even the names are unknown the whole is. Tags that
+    are neither an object nor a list are given as they are: whoever reads one of them is told.
     """
     merged = resource["tagsAll"]
     if merged.known and _tag_object(merged.raw):
@@ -55,6 +56,8 @@ def tags_of(resource: Resource) -> Value:
     defaults = _default_tags(resource.provider) if takes_default_tags(resource.type) else {}
     if not own.known or defaults is UNKNOWN:
         return replace(own, raw=UNKNOWN)
+    if own.present and not isinstance(own.raw, dict | list):
+        return own
     return replace(own, raw={**defaults, **_tag_object(own.raw)})
 
 

@@ -14,7 +14,7 @@ def evaluate_all(judging: InForce, inputs: Graph, stack: Graph) -> Iterator[Resu
     """Judges as the engine does: a RESOURCE rule by `inputs`, one resource at a time; a STACK rule by `stack`, all
     resources with their outputs; the exemptions last."""
     register = judging.register()
-    for scope, graph in ((Scope.RESOURCE, inputs), (Scope.STACK, stack)):
+    for scope, graph in ((Scope.RESOURCE, inputs.as_inputs), (Scope.STACK, stack)):
         for rule in judging.scoped(scope):
             yield from (register.answer(result) for result in _over(judging, rule, graph))
     yield from evaluate([register.rule()], stack)

@@ -36,15 +36,18 @@ def _types(group: Resource, graph: Graph) -> list[str] | None:
     names = group["instanceTypes"]
     if names.raw and names.known:
         found = [one.raw for one in names.items()]
-        return None if UNKNOWN in found else [str(name) for name in found]
+        names_read = [name for name in found if isinstance(name, str)]
+        return names_read if len(names_read) == len(found) else None
     try:
         template = template_of(group, graph)
     except UnverifiedError:
         return None
     kind = template["instanceType"] if template else Value(None)
-    if kind.raw is UNKNOWN or (names.raw is UNKNOWN and not kind.present):
+    if names.raw is UNKNOWN and not kind.present:
         return None
-    return [str(kind.raw)] if kind.present else []
+    if not kind.present:
+        return []
+    return [kind.raw] if isinstance(kind.raw, str) else None
 
 
 def is_reserved(group: Resource, graph: Graph) -> bool:
@@ -75,7 +78,7 @@ def lands_on_spot(pod: Pod, graph: Graph) -> bool | None:
     kinds = [one["capacityType"].raw for one in groups]
     if "SPOT" in kinds:
         return True
-    return None if not groups or UNKNOWN in kinds else False
+    return None if not groups or any(kind is not None and not isinstance(kind, str) for kind in kinds) else False
 
 
 def _said(selector: Value) -> list[str]:
@@ -108,6 +111,7 @@ def _may_run_on(selector: Value, group: Resource) -> bool:
     for key, wanted in selector.fields().items():
         if key.partition("/")[0].endswith(("kubernetes.io", "k8s.io", "amazonaws.com", "karpenter.sh")):
             continue
-        if labels[key].raw is not UNKNOWN and labels[key].raw != wanted.text():
+        label = labels[key].raw
+        if label is None or (isinstance(label, str) and label != wanted.text()):
             return False
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -133,6 +133,15 @@ class Graph:
         for resource in self.resources:
             groups[resource.type].append(resource)
         return groups
+
+    @cached_property
+    def as_inputs(self) -> Graph:
+        """The same resources, whose properties are all the program's: of a resource alone nobody tells which of them
+        were given, and it has no others."""
+        return Graph(
+            replace(one, property_dependencies={**dict.fromkeys(one.props, ()), **one.property_dependencies})
+            for one in self.resources
+        )
 
     @property
     def types(self) -> frozenset[str]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from trainyard.policies.graph import Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.preflight import number
-from trainyard.policies.values import UNKNOWN, UnverifiedError, Value, shown
+from trainyard.policies.values import UnverifiedError, Value, shown
 
 GROUPS = frozenset(
     {"aws:ec2/securityGroup:SecurityGroup", "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup"}
@@ -67,7 +68,7 @@ def entries(resource: Resource, direction: str, *, outputs: bool = False) -> Ite
             yield _entry(whole, _blocks(whole), "protocol")
     elif resource.type in GROUPS:
         listed = resource[direction]
-        if outputs and listed.raw is UNKNOWN and direction not in resource.property_dependencies:
+        if outputs and is_providers_choice(resource, direction):
             return
         for one in listed.items():
             yield _entry(one, _blocks(one), "protocol")

@@ -148,6 +148,9 @@ def unread(resource: Resource) -> Iterator[tuple[Value, str]]:
         if entry.raw is UNKNOWN:
             if is_job_template(resource):
                 yield entry, "the job template is not known yet"
+        elif not isinstance(entry.raw, str):
+            if is_job_template(resource):
+                yield entry, "a job template is text"
         elif _is_manifest(entry, resource) and _manifests(entry.raw) is None:
             yield entry, "this looks like the manifest of a job and is no YAML"
 
@@ -288,9 +291,7 @@ def _is_manifest(entry: Value, resource: Resource) -> bool:
 
 
 def _entries(data: Value) -> list[Value]:
-    if data.raw is UNKNOWN:
-        return [data]
-    return list(data.fields().values()) if isinstance(data.raw, dict) else []
+    return list(data.fields().values()) if isinstance(data.raw, dict) else [data] if data.present else []
 
 
 def is_job_template(resource: Resource) -> bool:

@@ -194,8 +194,9 @@ def judge(rule: Rule, resource: Resource, graph: Graph) -> Result:
 def evaluate(rules: Iterable[Rule], graph: Graph) -> Iterator[Result]:
     """Applies each rule to each resource that it is about."""
     for rule in rules:
-        for resource in graph.about(rule.applies):
-            yield judge(rule, resource, graph)
+        told = graph.as_inputs if rule.scope is Scope.RESOURCE else graph
+        for resource in told.about(rule.applies):
+            yield judge(rule, resource, told)
 
 
 def each(values: Iterable[Value], check: Callable[[Value], Iterable[Finding]]) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.values import UNKNOWN, Value
 
 SUBNETS = frozenset({"aws:ec2/subnet:Subnet", "aws:ec2/defaultSubnet:DefaultSubnet"})
@@ -77,10 +78,10 @@ def _leads_out(table: Resource, graph: Graph) -> bool | None:
 def _to_internet(gateway: Value, holder: Resource, graph: Graph) -> bool | None:
     if gateway.raw is UNKNOWN:
         name = str(gateway.path[0])
-        if name not in holder.property_dependencies:
+        if is_providers_choice(holder, name):
             return False if name == "gatewayId" else None
         return True if any(one.type in _GATEWAYS for one in graph.origins(holder, name)) else None
-    return isinstance(gateway.raw, str) and gateway.raw.startswith("igw-")
+    return (gateway.text() or "").startswith("igw-")
 
 
 def _through_main_table(subnet: Resource, graph: Graph) -> bool | None:

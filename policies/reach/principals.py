@@ -228,7 +228,7 @@ class _Finder:
             yield Taker("principal", name.rpartition(":")[2])
 
     def _pods(self, role: Resource, trust: list[Statement] | None) -> Iterator[Taker]:
-        for _, one in self._graph.referring(role, _ASSOCIATIONS, "roleArn"):
+        for sure, one in self._graph.referring(role, _ASSOCIATIONS, "roleArn"):
             known = {
                 key: value
                 for key, value in (
@@ -242,6 +242,8 @@ class _Finder:
                 continue
             namespace, account = known.get("kubernetes-namespace", "?"), known.get("kubernetes-service-account", "?")
             yield Taker("pod", f"pods of {namespace}/{account}", namespace, account)
+            if not sure:
+                yield Taker("unknown", f"whoever else takes this role, should {one.name} be for another,")
 
         for addon in self._graph.of(_ADDONS):
             for one in _listed(addon["podIdentityAssociations"]):

@@ -16,8 +16,8 @@ from trainyard.policies.aws import BUCKETS
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.residency.jurisdictions import FAST_LOADER
-from trainyard.policies.residency.places import REGION, Landing, Reader, is_bucket, place_of, region_place, walk
-from trainyard.policies.values import Value
+from trainyard.policies.residency.places import REGION, Landing, Place, Reader, is_bucket, place_of, region_place, walk
+from trainyard.policies.values import NotKnownYetError, Value
 
 Lead: TypeAlias = Callable[[Reader, Value], Iterator[Landing]]
 
@@ -127,6 +127,9 @@ def ways_of(resource: Resource, graph: Graph, group: str | None = None) -> Itera
             if channel.lead is Reader.account and not _reached(at, channel.path):
                 continue
             landings = tuple(channel.lead(reader, at))
+            if landings and not _reached(at, channel.path):
+                # What it is computed from can be part of it. Whatever else is written there is not seen.
+                landings += (Landing(Place("a place that is not known yet", unread=NotKnownYetError(at))),)
             if landings:
                 yield _way(channel, reader, at, landings)
 

@@ -9,6 +9,7 @@ from trainyard.policies.accounts import account_of
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.iam import documents
 from trainyard.policies.iam.documents import Statement
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.residency.places import Place, account_landing, atlas_of, is_aws, place_of, region_place
 from trainyard.policies.values import UnverifiedError, Value, shown
 
@@ -31,7 +32,7 @@ def opened_to(holder: Resource, graph: Graph) -> Iterator[tuple[Value, Place]]:
         [holder["details"]["policy"], holder["policy"]] if "multiRegion" in holder.type else [holder["policy"]]
     )
     for document in documents_held:
-        if not document.known and "policy" not in holder.property_dependencies and holder.type.endswith(":AccessPoint"):
+        if holder.type.endswith(":AccessPoint") and is_providers_choice(holder, str(document.path[0])):
             continue  # an access point without a policy of its own
         for statement in documents.statements(document):
             if statement.effect == "Allow":

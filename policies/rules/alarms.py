@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.rule import Finding, Severity, stack_rule, unverified, violation
 
 _RULES = frozenset({"aws:cloudwatch/eventRule:EventRule"})
@@ -41,7 +42,7 @@ def rule_acts(rule: Resource, graph: Graph) -> Iterator[Finding]:
 
 def _written(resource: Resource, name: str) -> bool:
     """Whether the program says it: what only the provider reports is unknown until then."""
-    return resource[name].known or name in resource.property_dependencies
+    return not is_providers_choice(resource, name)
 
 
 @stack_rule(

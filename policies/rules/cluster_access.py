@@ -110,11 +110,12 @@ def no_masters(resource: Resource) -> Iterator[Finding]:
         yield from each(resource["kubernetesGroups"].items(), _no_masters)
         return
     data = resource["data"]
-    if resource["metadata"].known and resource["metadata"]["name"].raw not in ("aws-auth", UNKNOWN):
+    metadata = resource["metadata"]
+    if metadata.known and isinstance(name := metadata["name"].raw, str | None) and name != "aws-auth":
         return
     for name in ("mapRoles", "mapUsers", "mapAccounts"):
         if data[name].present:
-            resource["metadata"]["name"].text()  # the cluster reads this map under one name alone
+            metadata["name"].text()  # the cluster reads this map under one name alone
             yield from _old_map(data[name])
 
 

@@ -43,7 +43,7 @@ def bucket_encryption(bucket: Resource, graph: Graph) -> Iterator[Finding]:
     configurations = [(part, list(part["rules"].items())) for part in found.certain]
     inline = bucket["serverSideEncryptionConfiguration"]
     # The provider reports the separate resource's settings as the bucket's own output once they exist.
-    if not configurations and inline.present and (inline.known or inline.path[0] in bucket.property_dependencies):
+    if not configurations and inline.present and not is_providers_choice(bucket, str(inline.path[0])):
         configurations.append((bucket, [inline["rule"]]))
     if not configurations:
         yield _missing("encryption configuration", found.possible)

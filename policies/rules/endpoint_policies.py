@@ -9,8 +9,9 @@ from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.iam import documents
 from trainyard.policies.iam.documents import ANYONE, Statement
 from trainyard.policies.iam.paths import READS
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
-from trainyard.policies.values import UNKNOWN, Value
+from trainyard.policies.values import Value
 
 _ENDPOINTS = frozenset({"aws:ec2/vpcEndpoint:VpcEndpoint"})
 _POLICIES = frozenset({"aws:ec2/vpcEndpointPolicy:VpcEndpointPolicy"})
@@ -45,7 +46,7 @@ def endpoint_policy(endpoint: Resource, graph: Graph) -> Iterator[Finding]:
     found = graph.attached(endpoint, _POLICIES, "vpcEndpointId")
     policies = [one["policy"] for one in found.certain]
     own = endpoint["policy"]
-    if own.raw is not UNKNOWN or "policy" in endpoint.property_dependencies:
+    if not is_providers_choice(endpoint, "policy"):
         # The provider reports a separate resource's policy as the endpoint's own output.
         policies = policies or [own]
     if not policies or all(policy.raw in (None, "") for policy in policies):

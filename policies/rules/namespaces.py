@@ -61,7 +61,7 @@ def lies_in(resource: Resource, namespace: Resource) -> bool | None:
     """Whether an object lies in a namespace; None where that is not known yet."""
     place = _part(_part(resource["metadata"], "namespace"), None)
     name = _part(_part(namespace["metadata"], "name"), None)
-    if place.raw is not UNKNOWN and name.raw is not UNKNOWN:
+    if isinstance(place.raw, str | None) and isinstance(name.raw, str | None):
         return name.raw is not None and written_namespace(resource, place) == name.raw
     origins = resource.property_dependencies.get("metadata", ())
     if namespace.urn in origins:
@@ -126,7 +126,7 @@ def _binds_people(binding: Resource) -> bool | None:
     kinds = [one["kind"].raw if one.known else UNKNOWN for one in subjects.items()] if subjects.known else [UNKNOWN]
     if "Group" in kinds or "User" in kinds:
         return True
-    return None if UNKNOWN in kinds else False
+    return None if any(kind is not None and not isinstance(kind, str) for kind in kinds) else False
 
 
 @stack_rule(

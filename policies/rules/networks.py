@@ -9,6 +9,7 @@ from trainyard.policies.aws import OWN_KEY_CLASSES, tags_of
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.group_rules import is_internet, network
 from trainyard.policies.iam.documents import ANYONE
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.preflight import NODE_GROUPS, number
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.subnets import SUBNETS, VPCS, any_of, named
@@ -139,7 +140,7 @@ def _idle(endpoint: Resource, vpc: Resource, graph: Graph) -> Finding | None:
     places = endpoint["routeTableIds" if gateway else "subnetIds"]
     elsewhere = graph.attached(endpoint, _GATEWAY_PLACES if gateway else _INTERFACE_PLACES, "vpcEndpointId")
     # Places that another resource gives are the endpoint's own output too, unknown at first.
-    unset = places.raw is UNKNOWN and str(places.path[0]) not in endpoint.property_dependencies
+    unset = is_providers_choice(endpoint, str(places.path[0]))
     if not (elsewhere.certain or elsewhere.possible) and (unset or not places.items()):
         return violation(f"it is in no {'route table' if gateway else 'subnet'}, so nothing reaches it", places)
     if gateway:
@@ -147,7 +148,7 @@ def _idle(endpoint: Resource, vpc: Resource, graph: Graph) -> Finding | None:
     if endpoint["privateDnsEnabled"].flag() is not True:
         return violation("private DNS is off, so clients go past it", endpoint["privateDnsEnabled"])
     for switch, default in ((vpc["enableDnsSupport"], True), (vpc["enableDnsHostnames"], False)):
-        unset = not switch.present or (not switch.known and str(switch.path[0]) not in vpc.property_dependencies)
+        unset = not switch.present or is_providers_choice(vpc, str(switch.path[0]))
         if not (default if unset else switch.flag()):
             return violation("private DNS needs this of the VPC; without it clients go past the endpoint", switch)
     return None

@@ -54,6 +54,8 @@ def _variable(variable: Value) -> Iterator[Finding]:
 def _setting(name: str, value: Value) -> Iterator[Finding]:
     if not value.known and any(secrets_in(f"{name}={_SPECIMEN}")):
         value.text()  # not known yet, and called as a secret is
+    if isinstance(value.raw, dict | list):
+        value.text()  # no setting is one of these: what it holds is not read
     if isinstance(value.raw, str):
         for found in secrets_in(f"{name}={value.raw}"):
             yield violation(f"{name or 'it'} holds {found.kind}", value)

@@ -239,7 +239,7 @@ def _excepted(resource: Resource) -> bool:
 def _class_of(resource: Resource) -> object:
     """`UNKNOWN` also for what is no text: that names no class."""
     tags = tags_of(resource).raw
-    found = tags.get("data-class") if isinstance(tags, dict) else tags
+    found = tags.get("data-class") if isinstance(tags, dict) else UNKNOWN
     return found if found is None or isinstance(found, str) else UNKNOWN
 
 

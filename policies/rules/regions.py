@@ -194,6 +194,8 @@ def _leaves(resource: Resource) -> Iterator[Value]:
 
 def _places(resource: Resource) -> Iterator[Value]:
     """The values that name a region. A switch such as `multiRegion` names none."""
+    if isinstance(resource["region"].raw, dict | list):
+        yield resource["region"]
     for leaf in _leaves(resource):
         key = _key(leaf)
         hidden = leaf.raw is UNKNOWN and _HOLDS_PLACES.fullmatch(key)

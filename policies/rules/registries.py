@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from trainyard.policies.aws import own_key
 from trainyard.policies.graph import Graph, Resource
@@ -155,11 +156,11 @@ def repository_lifecycle(repository: Resource, graph: Graph) -> Iterator[Finding
     yield from each([part["policy"] for part in found.certain], check)
 
 
-def _rules_of(policy: Value) -> object:
+def _rules_of(policy: Value) -> list[Value]:
     raw = policy.raw
     if not isinstance(raw, dict):
         try:
             raw = json.loads(policy.text() or "")
         except ValueError:
             raise UnverifiedError(policy, "this is not a lifecycle policy: it is not JSON") from None
-    return raw.get("rules") if isinstance(raw, dict) else None
+    return replace(policy, raw=raw)["rules"].items()

@@ -10,6 +10,7 @@ from trainyard.policies.aws import BUCKETS
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.iam import documents
 from trainyard.policies.iam.documents import ANYONE, Statement
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.rules.regions import PROVIDERS
 from trainyard.policies.values import Value, shown
@@ -145,9 +146,8 @@ def known_accounts(holder: Resource, graph: Graph) -> Iterator[Finding]:
 def _policy(holder: Resource) -> Value | None:
     """The policy, if the program wrote one. A key or a topic reports AWS's default one, which names the account alone;
     while that is not known nothing was written."""
-    policy = holder[_POLICIES[holder.type]]
-    unset = not policy.known and holder.type in _HAVE_A_DEFAULT and policy.path[0] not in holder.property_dependencies
-    return None if unset else policy
+    name = _POLICIES[holder.type]
+    return None if holder.type in _HAVE_A_DEFAULT and is_providers_choice(holder, name) else holder[name]
 
 
 def _each_name(value: Value) -> Iterable[Value]:

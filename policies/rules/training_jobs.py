@@ -98,7 +98,7 @@ def _places(pod: Pod) -> Iterator[Value]:
 
 def _outlives(place: Value, pod: Pod) -> bool:
     """Whether what is saved there is left when the node is gone: a bucket, or a volume that is not the pod's own."""
-    if isinstance(place.raw, dict):
+    if place.path[-1] == "valueFrom" and place.known:
         return True  # from a ConfigMap or a Secret, which names no path of a node as a rule
     text = place.text() or ""
     if _BUCKET.search(text):

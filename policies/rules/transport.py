@@ -10,6 +10,7 @@ from trainyard.policies.aws import BUCKETS, QUEUES
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.iam import documents
 from trainyard.policies.iam.documents import Statement
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.preflight import yes
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UnverifiedError, Value
@@ -28,7 +29,7 @@ def _policies(subject: Resource, graph: Graph, types: Iterable[str], reference: 
     policies = [policy["policy"] for policy in found.certain]
     inline = subject["policy"]
     # The provider also reports a separate policy as the subject's output; unset, it is unknown until then.
-    if not policies and inline.raw and (inline.known or "policy" in subject.property_dependencies):
+    if not policies and inline.raw and not is_providers_choice(subject, "policy"):
         policies.append(inline)
     return policies, [policy.name for policy in found.possible]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from trainyard.policies.aws import own_key
 from trainyard.policies.graph import Graph, Resource
+from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.preflight import LAUNCH_TEMPLATES, yes
 from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, violation
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value
@@ -46,11 +47,11 @@ def _set(holder: Resource, name: str) -> Value:
     """A property that the program set. An output that it did not set is unknown at first, and computed from nothing;
     the image's own volumes are then all there is."""
     value = holder[name]
-    if value.raw is not UNKNOWN:
-        return value
-    if name in holder.property_dependencies:
+    if is_providers_choice(holder, name):
+        return Value(None, value.path, value.urn)
+    if not value.known:
         raise UnverifiedError(value, "which volumes these are is not known yet")
-    return Value(None, value.path, value.urn)
+    return value
 
 
 def _seen(instance: Resource, graph: Graph) -> bool:
@@ -120,7 +121,7 @@ def ebs_own_key(holder: Resource, graph: Graph) -> Iterator[Finding]:
         switch, key = device["encrypted"], device["kmsKeyId"]
         if switch.raw is not UNKNOWN and not yes(switch):
             return  # another rule's finding
-        unset = key.raw in (None, "") or (key.raw is UNKNOWN and str(key.path[0]) not in holder.property_dependencies)
+        unset = key.raw in (None, "") or is_providers_choice(holder, str(key.path[0]))
         if unset and default_key:
             return
         yield from own_key(key, holder, graph)
