@@ -158,6 +158,14 @@ class EvaluationConfig(Section):
     minimum_improvement: Annotated[float, Field(ge=0)] = 0.0
     """How much lower, in nats per token, counts as lower."""
 
+    @model_validator(mode="after")
+    def _patience_with_evaluations(self) -> EvaluationConfig:
+        if self.patience is not None and self.interval_steps is None:
+            raise ValueError(
+                f"patience {self.patience} counts evaluations, and there are none: set evaluation.interval_steps"
+            )
+        return self
+
 
 class CheckpointConfig(Section):
     uri: str
