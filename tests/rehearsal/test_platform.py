@@ -58,6 +58,18 @@ def test_the_platform_comes_up_and_every_policy_holds(rehearsal, up):
     assert count_resources(rehearsal.export()) >= 120
 
 
+def test_what_is_recorded_is_what_the_engine_prints(rehearsal, up):
+    engine = rehearsal.engine()
+
+    def printed(*words: str):
+        command = [str(engine.pulumi), "stack", *words, "--stack", engine.stack]
+        done = subprocess.run(command, cwd=engine.project, env=engine.environment(), capture_output=True, check=True)
+        return json.loads(done.stdout)
+
+    assert printed("export") == rehearsal.export()
+    assert printed("output", "--json", "--show-secrets") == rehearsal.outputs()
+
+
 def test_the_policies_catch_what_can_go_wrong(rehearsal, up):
     """Each safeguard is taken away in turn, as `trainyard policies mutate` does."""
     inputs, outputs = (graph_of(rehearsal.export(), side) for side in ("inputs", "outputs"))

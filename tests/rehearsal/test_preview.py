@@ -176,7 +176,7 @@ def test_a_killed_preview_leaves_no_process_and_the_next_run_no_folder(tmp_path)
         check=False,
     )
     assert done.returncode == 3
-    assert "printed no JSON" in done.stderr
+    assert "made no stack" in done.stderr
     assert not left.exists()
     assert [one.name for one in tmp_path.iterdir()] == ["bin"]
 
