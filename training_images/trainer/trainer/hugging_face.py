@@ -105,6 +105,8 @@ def settings(shape: ModelConfig, vocabulary_size: int, end_of_text: int) -> dict
             "n_inner": gpt2.feed_forward_width(shape),
             "activation_function": "gelu_new",
             "layer_norm_epsilon": shape.norm_epsilon,
+            "scale_attn_weights": True,
+            "scale_attn_by_inverse_layer_idx": False,
             "resid_pdrop": shape.dropout,
             "embd_pdrop": shape.dropout,
             "attn_pdrop": shape.dropout,
@@ -182,7 +184,7 @@ class Weights:
             for file in files:
                 content = self._open.enter_context(safe_open(folder / file, framework="pt"))
                 self._where |= dict.fromkeys(content.keys(), content)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             self._open.close()
             raise UserError(f"{folder}: no Hugging Face weights to read ({WEIGHTS} or {INDEX}): {error}") from None
 
@@ -233,10 +235,12 @@ def differences(folder: Path, shape: ModelConfig) -> list[str]:
     """Settings of the weights in `folder` with which they compute something else than `shape` does."""
     try:
         there = json.loads((folder / CONFIG).read_text())
-    except (OSError, ValueError) as error:
+        rope = there.get("rope_parameters") or there.get("rope_scaling") or {}
+        if not isinstance(rope, dict):
+            raise TypeError(f"its rotary positions are {rope!r}")
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{folder}: no Hugging Face weights to read ({CONFIG}): {error}") from None
     here = settings(shape, 0, 0)
-    rope = there.get("rope_parameters") or there.get("rope_scaling") or {}
     there = {"rope_theta": rope.get("rope_theta", 10_000.0), **there}
     if (kind := rope.get("rope_type", "default")) != "default":
         there["rope_type"] = kind
@@ -256,6 +260,11 @@ def differences(folder: Path, shape: ModelConfig) -> list[str]:
         "rope_theta": ("model.rope_theta", None),
         "rope_type": ("the kind of rotary positions", "default"),
         "tie_word_embeddings": ("model.tied_embeddings", shape.architecture == "gpt2"),
+        # Their tensors would be left over without a word.
+        "attention_bias": ("a bias in attention", False),
+        "mlp_bias": ("a bias in the feed-forward layers", False),
+        "scale_attn_weights": ("the scale of attention", True),
+        "scale_attn_by_inverse_layer_idx": ("a scale of attention by layer", False),
     }
     here["rope_type"] = "default"
     found = []
