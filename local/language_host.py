@@ -14,9 +14,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf import empty_pb2
@@ -72,22 +73,26 @@ class LanguageHost(LanguageRuntimeServicer):
             "program": request.info.program_directory,
             "root": request.info.root_directory,
         }
+        status = self.run_program(settings, request.pwd or request.info.program_directory, request.info)
+        if status == 0:
+            return language_pb2.RunResponse()
+        if status == ERROR_ALREADY_SHOWN:
+            return language_pb2.RunResponse(bail=True)
+        return language_pb2.RunResponse(error=f"the program ended with status {status}")
+
+    def run_program(self, settings: Mapping[str, Any], folder: str, info: language_pb2.ProgramInfo) -> int:
+        """Run a program in `folder` with the runner's settings; the exit status of its process."""
         child = self._start(
-            [_interpreter(request.info), "-u", str(PROGRAM_RUNNER)],
-            cwd=request.pwd or request.info.program_directory,
-            environment=_own_packages_first(request.info.root_directory),
+            [_interpreter(info), "-u", str(PROGRAM_RUNNER)],
+            cwd=folder,
+            environment=_own_packages_first(info.root_directory),
             standard_input=subprocess.PIPE,
         )
         for kind, content in self._outputs(child, json.dumps(settings).encode()):
             stream = sys.stdout.buffer if kind == "stdout" else sys.stderr.buffer
             stream.write(content)
             stream.flush()
-        status = child.wait()
-        if status == 0:
-            return language_pb2.RunResponse()
-        if status == ERROR_ALREADY_SHOWN:
-            return language_pb2.RunResponse(bail=True)
-        return language_pb2.RunResponse(error=f"the program ended with status {status}")
+        return child.wait()
 
     def RunPlugin(self, request, context) -> Iterator[language_pb2.RunPluginResponse]:
         if request.kind not in ("", "analyzer"):
@@ -187,7 +192,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 def main() -> None:
     die_with_engine()
-    engine_address = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    serve(LanguageHost(next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")))
+
+
+def serve(host: LanguageHost) -> None:
+    """Serve on a free port of the loopback interface and print it, until the engine says that it is enough."""
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=8),
         options=[
@@ -195,7 +204,7 @@ def main() -> None:
             ("grpc.max_send_message_length", 400 * 1024 * 1024),
         ],
     )
-    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(LanguageHost(engine_address), server)
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     print(port, flush=True)
