@@ -76,6 +76,18 @@ def changes_in(events: Iterable[Event]) -> tuple[Change, ...]:
     return tuple(found.values())
 
 
+def renamed_in(events: Iterable[Event]) -> dict[str, str]:
+    """Which resource of before is which of after, by URN, where a preview told that it is called otherwise now: an
+    alias says that it is the same."""
+    found: dict[str, str] = {}
+    for event in events:
+        metadata = (event.get("resourcePreEvent") or {}).get("metadata") or {}
+        before, after = ((metadata.get(side) or {}).get("urn") for side in ("old", "new"))
+        if before and after and before != after:
+            found[before] = after
+    return found
+
+
 def _is_retained(metadata: Mapping[str, Any]) -> bool:
     return bool((metadata.get("old") or {}).get("retainOnDelete"))
 

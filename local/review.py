@@ -7,7 +7,9 @@ it is done shows here. Findings are those of today's rules for both sides, over 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +18,7 @@ import yaml
 
 from trainyard.local import foreign_state, gate, prerequisites, scratch
 from trainyard.local.aws.noted import noted_in
-from trainyard.local.changes import Change, changes_in
+from trainyard.local.changes import Change, changes_in, renamed_in
 from trainyard.local.engine import EngineError, Event
 from trainyard.local.gate import PlannedResource, planned_resources
 from trainyard.local.rehearsal import Rehearsal
@@ -29,6 +31,7 @@ from trainyard.policies.rule import Finding, Result
 from trainyard.policies.state import evaluate_export
 from trainyard.stacks.settings import Settings
 
+_URN = re.compile(r'"urn:pulumi:(?:[^"\\]|\\.)*"')
 PURPOSE = "review"
 """Of the temporary folders, in which the accounts are."""
 
@@ -120,6 +123,7 @@ def compare(
                 error = str(failed)
         if after is None:
             after = _alone(environment, folder / "alone", head, on_event, tell)
+    before = _called_as_after(before, told, base)
     return Comparison(environment, head.settings.region, before, after, changes_in(told), error)
 
 
@@ -150,7 +154,8 @@ def compare_with_state(
             except EngineError as failed:
                 error = str(failed)
         after = _alone(environment, folder / "alone", head, on_event, tell)
-    return Comparison(environment, head.settings.region, side(label, export), after, changes_in(told), error)
+    before = _called_as_after(side(label, export), told)
+    return Comparison(environment, head.settings.region, before, after, changes_in(told), error)
 
 
 def clear_left_behind() -> None:
@@ -168,6 +173,15 @@ def side(label: str, export: Mapping[str, Any], project: Path | None = None) -> 
         judging = replace(judging, exemptions=_exemptions(project / "policies" / EXEMPTIONS))
     results = tuple(result for result in evaluate_export(judging, export) if result.findings)
     return Side(label, planned_resources(export), results, export)
+
+
+def _called_as_after(before: Side, told: Iterable[Event], source: Source | None = None) -> Side:
+    """The earlier side with each resource called as the later one calls it, so that a name alone is no difference."""
+    renamed = {json.dumps(old): json.dumps(new) for old, new in renamed_in(told).items()}
+    if not renamed:
+        return before
+    text = _URN.sub(lambda urn: renamed.get(urn[0], urn[0]), json.dumps(before.export))
+    return side(before.label, json.loads(text), source.project if source else None)
 
 
 def _exemptions(file: Path) -> tuple[Exemption, ...]:

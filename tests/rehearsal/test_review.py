@@ -36,6 +36,10 @@ key = aws.kms.Key("key", enable_key_rotation=True, opts=names.OPTIONS(provider))
 aws.iam.Role("role", name="training", assume_role_policy=json.dumps(TRUST), opts=names.OPTIONS(provider))
 aws.cloudwatch.LogGroup("logs", name=names.LOGS, opts=names.OPTIONS(provider))
 """
+ALIASED = """
+import pulumi
+aws.cloudwatch.LogGroup("called", name="/one", opts=pulumi.ResourceOptions(provider=provider{aliases}))
+"""
 RETAINED = """
 import pulumi
 aws.sns.Topic("kept", opts=pulumi.ResourceOptions(provider=provider, retain_on_delete=True))
@@ -74,8 +78,9 @@ def revisions(tmp_path: Path) -> Callable[..., tuple[Source, Source]]:
 
 
 def test_changes_losses_and_findings_of_a_change(revisions: Callable[[str, str], tuple[Source, Source]]) -> None:
-    after = BEFORE.replace("enable_key_rotation=True", "enable_key_rotation=False")
-    base, head = revisions(after, "/second", BEFORE + RETAINED)
+    renamed = ALIASED.replace('"called"', '"renamed"').format(aliases=', aliases=[pulumi.Alias(name="called")]')
+    after = BEFORE.replace("enable_key_rotation=True", "enable_key_rotation=False") + renamed
+    base, head = revisions(after, "/second", BEFORE + RETAINED + ALIASED.format(aliases=""))
 
     told = environment_of(compare("dev", base, head))
     changes = {one.change.name: one.change for one in told.changes}
@@ -95,6 +100,9 @@ def test_changes_losses_and_findings_of_a_change(revisions: Callable[[str, str],
     assert [(one.rule, one.name) for one in told.of(Standing.NEW) if one.rule.startswith("kms")] == [
         ("kms-rotation", "key")
     ]
+    # What is called otherwise is the same resource: what is wrong with it was so before, and nothing of it is mended.
+    about_it = {one.standing for one in told.findings if one.name in ("called", "renamed")}
+    assert about_it == {Standing.STANDING}
     assert told.exit_status == 1
     assert ">changed<" in told.picture
 
