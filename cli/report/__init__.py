@@ -26,7 +26,7 @@ def report(
     page = render(read(run), time.time())
     temporary = target.with_name(f"{target.name}.new")
     try:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="replace")  # half a character, in what a run was told
         temporary.replace(target)  # somebody may be looking at the last one
     except OSError as error:
         raise UserError(f"{target}: can't be written: {error.strerror}; name another place with --out") from None

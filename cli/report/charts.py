@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,6 +16,8 @@ WIDTH, HEIGHT = 440, 230
 LEFT, RIGHT, TOP, BOTTOM = 52, 10, 10, 26
 BUCKETS = 360
 """Points drawn of a curve at most: each the mean of its bucket, with a band from the least to the most."""
+
+_NOT_IN_XML = re.compile("[^\\t\\n\\r -\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 
 Point = tuple[float, float]
 
@@ -87,13 +90,13 @@ def chart(
     across = Scale(*_apart(*x_range), LEFT, width - RIGHT)
     up = _vertical(values, from_zero, by_decades, height)
     parts = [
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}" xmlns="http://www.w3.org/2000/svg">'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{_text(label)}" xmlns="http://www.w3.org/2000/svg">'
     ]
     for span in spans:
         start, end = across(span.start), across(span.end)
         parts.append(
             f'<rect class="span {span.style}" x="{start}" y="{TOP}" width="{max(1.0, round(end - start, 1))}" '
-            f'height="{height - TOP - BOTTOM}"><title>{escape(span.said)}</title></rect>'
+            f'height="{height - TOP - BOTTOM}"><title>{_text(span.said)}</title></rect>'
         )
     for tick in up.ticks(5):
         y = up(tick)
@@ -105,13 +108,18 @@ def chart(
     for (x, style), said in _gathered(marks, across).items():
         more = f", and {len(said) - 1} more" if len(said) > 1 else ""
         parts.append(
-            f'<g class="mark {style}"><title>{escape(said[0])}{more}</title>'
+            f'<g class="mark {style}"><title>{_text(said[0])}{more}</title>'
             f'<path d="M{x} {TOP}V{height - BOTTOM}"/><circle cx="{x}" cy="{TOP}" r="3"/></g>'
         )
     for curve in curves:
         parts.append(_drawn(curve, across, up))
     parts.append(f'<path class="axis" d="M{LEFT} {height - BOTTOM}H{width - RIGHT}"/></svg>')
     return Markup("".join(parts))  # noqa: S704 - every text in it is escaped
+
+
+def _text(said: str) -> str:
+    """Escaped; what no XML may hold, as control characters, is shown by a sign for it."""
+    return escape(_NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", said))
 
 
 def _gathered(marks: Sequence[Mark], across: Scale) -> dict[tuple[int, str], list[str]]:
@@ -166,4 +174,5 @@ def _vertical(values: Sequence[float], from_zero: bool, by_decades: bool, height
 def _apart(low: float, high: float) -> tuple[float, float]:
     if high > low:
         return low, high
-    return (low, low + 1) if low >= 0 else (low - 1, low)
+    width = max(1.0, abs(low))  # beside a large number 1 is nothing
+    return (low, low + width) if low >= 0 else (low - width, low)

@@ -348,6 +348,22 @@ def test_what_the_journal_says_cannot_become_part_of_the_page(tmp_path: Path) ->
     assert words_of(page).count(evil) >= 4
 
 
+def test_what_no_file_may_hold_is_left_out_of_it(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.train(10)
+    run.line(event="warned", step=10, reason="a bell \x08 and half a character \ud800")
+    assert report(tmp_path).exit_code == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert words_of(checked(page)).count("and half a character") >= 2
+
+
+@pytest.mark.parametrize("value", [-3.4e16, 3.4e16, 1e299, 5e-324, 0.0, -1.0])
+def test_a_chart_of_one_value_has_room_around_it_however_large_it_is(value: float) -> None:
+    svg = chart([Curve("a", [(0, value)], "a")], "label", x_range=(0, 1), say_x=str, say_y=str)
+    (circle,) = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}circle")
+    assert 10 <= float(circle.get("cy", "nan")) <= 204
+
+
 def test_a_long_run_makes_a_page_of_moderate_size(tmp_path: Path) -> None:
     run = Run(tmp_path, steps=10**6)
     draw = random.Random(0)
@@ -434,7 +450,7 @@ lines = st.builds(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(lines | anything, max_size=12), anything)
 def test_no_journal_is_too_strange_for_a_page(tmp_path: Path, journal: list[Any], ranks: Any) -> None:
     (tmp_path / "config.yaml").write_text("training: {steps: 50}\n")
