@@ -1,4 +1,8 @@
-"""For all tests: no deadline for one example, and how they are dealt out to pytest-xdist's workers.
+"""For all tests: what they leave to chance (nothing), what they see of the developer's environment (little), and how
+they are dealt out to pytest-xdist's workers.
+
+Hypothesis draws the same examples at each run, so that a change is judged by what it changes; others, and as many as
+one has time for, are drawn with `--hypothesis-profile random`.
 
 pytest-xdist begins with the files of the most tests. The longest have few, so they came last, and one worker waited for
 the other. Here the order is the one below; whatever is not in it follows, as collected. Folders whose tests share a
@@ -7,15 +11,37 @@ cluster go to one worker whole.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-# Machines are shared: how long one example takes says nothing of the code.
-hypothesis_settings.register_profile("shared machine", deadline=None)
-hypothesis_settings.load_profile("shared machine")
+# Machines are shared: how long an example takes, or to draw one, says nothing of the code.
+_PATIENT = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.register_profile("random", _PATIENT)
+hypothesis_settings.register_profile("the same", _PATIENT, derandomize=True)
+hypothesis_settings.load_profile("the same")
+
+_DEVELOPERS = ("AWS_", "BOTO_", "ETCD_", "KUBE", "MLFLOW_", "MOTO_", "PULUMI_", "TRAINER_")
+_LOOKS = ("CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "LINES", "NO_COLOR", "PY_COLORS", "TERM")
+"""How the command line wraps and colours what it says. A test that asks for it sets it."""
+_OF_A_HOOK = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_WORK_TREE")
+"""Git sets these where it runs a hook: they name this repository, whatever folder a test works in."""
+
+
+def _forget_the_developers_environment() -> None:
+    for name in list(os.environ):
+        if name.startswith(_DEVELOPERS) or name in _LOOKS or name in _OF_A_HOOK:
+            del os.environ[name]
+    for name in ("NO_PROXY", "no_proxy"):  # whatever proxy stands before the rest of the world
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1", "localhost"]))
+
+
+if "TRAINYARD_VERIFY" not in os.environ:  # which looks at an account of the developer's
+    _forget_the_developers_environment()
 
 _HERE = Path(__file__).parent
 LONG = (

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import WAIT_SECONDS
 
 from trainyard.cli.architecture import NotAnExportError, draw, svg
 from trainyard.cli.architecture.layers import LAYER_OF, LAYERS
@@ -327,7 +328,7 @@ def test_what_is_no_export_is_refused(wrong: Any) -> None:
 def test_command_writes_the_picture_and_refuses_with_status_2(tmp_path: Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "trainyard.cli.architecture", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
 
     source, target = Path(__file__).with_name("slice_export.json"), tmp_path / "a.svg"
     broken = tmp_path / "broken.json"

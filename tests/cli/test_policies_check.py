@@ -293,7 +293,7 @@ def places_in(value: Any, path: tuple = ()) -> Iterator[tuple]:
         yield from places_in(inside, (*path, step))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_damaged_file_is_judged_or_refused_and_nothing_else(data: st.DataObject, tmp_path: Path) -> None:
     content = copy.deepcopy(data.draw(st.sampled_from([state(GOOD), preview(GOOD), plan(enable_key_rotation=True)])))
