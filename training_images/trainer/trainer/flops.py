@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
+from trainer.config import Config
 from trainer.config_sections import ModelConfig, Precision
 from trainer.model import Decoder
 
@@ -79,21 +80,17 @@ def peak_flops(device_name: str, precision: Precision) -> float | None:
 
 
 def utilisation_of(
-    shape: ModelConfig,
-    vocabulary_size: int,
-    precision: Precision,
-    device: torch.device,
-    devices: int,
-    device_peak_tflops: float | None = None,
+    config: Config, vocabulary_size: int, device: torch.device, devices: int
 ) -> Callable[[float], float | None]:
     """Gives the MFU for the tokens/s of the whole gang; None where the peak is neither told nor known, as on CPUs."""
-    if device_peak_tflops is not None:
-        peak = device_peak_tflops * 1e12
-    else:
-        peak = peak_flops(torch.cuda.get_device_name(device), precision) if device.type == "cuda" else None
+    peak = None
+    if config.metrics.device_peak_tflops is not None:
+        peak = config.metrics.device_peak_tflops * 1e12
+    elif device.type == "cuda":
+        peak = peak_flops(torch.cuda.get_device_name(device), config.training.precision)
     if peak is None:
         return lambda _tokens_per_second: None
-    token_flops = flops_per_token(shape, vocabulary_size)
+    token_flops = flops_per_token(config.model, vocabulary_size)
     return lambda tokens_per_second: mfu(tokens_per_second, token_flops, devices, peak)
 
 

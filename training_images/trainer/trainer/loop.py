@@ -74,14 +74,7 @@ class Trainer:
 
         decoder = Decoder(config.model, data.vocab_size)
         decoder.initialize(config.run.seed)
-        reporter.utilisation = utilisation_of(
-            config.model,
-            data.vocab_size,
-            config.training.precision,
-            gang.device,
-            gang.world_size,
-            config.metrics.device_peak_tflops,
-        )
+        reporter.utilisation = utilisation_of(config, data.vocab_size, gang.device, gang.world_size)
         self.model = parallelize(decoder, config.parallel, config.training.precision, gang)
         self.optimizer = build_optimizer(config.optimizer, self.model.named_parameters())
         self.scaler = torch.amp.GradScaler(gang.device.type, enabled=config.training.precision == "fp16")
