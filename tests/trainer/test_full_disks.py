@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from trainer.watchdog import Watchdog
 
 
 @contextmanager
-def room_for(bytes_a_file: int) -> Iterator[None]:
+def room_for(bytes_a_file: int) -> Generator[None]:
     """Files may not become longer: the rest of a write is refused, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_a_file, before[1]))
