@@ -54,6 +54,16 @@ def list_(
     console.print(table)
     of_the_team = f", {len(own)} of them the team's own" if own else ""
     console.print(f"{len(rules)} rules{of_the_team}; trainyard policies explain ID tells one")
+    if not chosen:
+        ids = ", ".join(rule.id for rule in _besides(judging))
+        console.print(f"Besides, about the pack itself and where Pulumi keeps its state: {ids}")
+
+
+def _besides(judging: InForce) -> tuple[Rule, ...]:
+    """Rules that judge something else than resources of the program. Findings name them like any other."""
+    from trainyard.policies.residency import backend
+
+    return (*judging.about_itself, judging.register().rule(), *backend.RULES)
 
 
 def explain(
@@ -63,7 +73,7 @@ def explain(
 ) -> None:
     """What a rule wants, why, how to meet it, what passes and what does not."""
     judging = chosen_pack(pack)
-    rules = {rule.id: rule for rule in judging.rules}
+    rules = {rule.id: rule for rule in (*judging.rules, *_besides(judging))}
     if rule_id not in rules:
         near = difflib.get_close_matches(rule_id, rules, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ": trainyard policies list names all"
@@ -123,6 +133,8 @@ def cases(rule: Rule, folder: Path) -> dict[str, list[str]]:
         Verdict.VIOLATION: "Does not pass",
         Verdict.UNVERIFIED: "Cannot be verified",
     }
+    if not (folder / "cases" / f"{rule.id}.yaml").is_file():
+        return {}  # it judges what stands in files, and is tried with files
     found: dict[str, list[str]] = {}
     for case in cases_of(rule, folder):
         found.setdefault(headings[case.verdict], []).append(case.name)

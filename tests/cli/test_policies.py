@@ -53,6 +53,14 @@ def test_explain_tells_why_what_to_write_and_by_example() -> None:
 
 
 @pytest.mark.parametrize(
+    "rule", ["pack-in-order", "levels-in-force", "exemptions-in-order", "transfer-state-backend", "transfer-state-key"]
+)
+def test_a_rule_about_the_pack_or_the_state_is_explained_as_any_that_a_finding_names(rule: str) -> None:
+    assert f"{rule}  " in said("explain", rule)
+    assert rule in said("list")
+
+
+@pytest.mark.parametrize(
     ("arguments", "hint"),
     [(("explain", "s3-tls-onyl"), "s3-tls-only"), (("explain", "x"), "list"), (("list", "--framework", "PCI"), "FSBP")],
 )
