@@ -64,12 +64,15 @@ class ModelConfig(Section):
     architecture: Architecture = "gpt2"
     """gpt2: learned positions, LayerNorm, GELU. llama: rotary ones, RMSNorm, SwiGLU, grouped queries, no biases."""
     layers: Annotated[int, Field(ge=1, le=10_000)]
+    """Blocks of attention and feed-forward layers."""
     heads: Width
+    """Of attention, in each block."""
     width: Width
     """Features of the residual stream; a multiple of `heads`."""
     context: Count
     """Tokens a sample holds, and the furthest the model looks back."""
     dropout: Share = 0.0
+    """Share of units that are left out of a step: of embeddings, attention and what each layer adds."""
     tied_embeddings: bool = True
     """Use the token embedding as output projection too."""
     key_value_heads: Count | None = None
@@ -79,6 +82,7 @@ class ModelConfig(Section):
     rope_theta: Annotated[float, Field(gt=0)] = 10_000.0
     """llama: base of the rotary frequencies."""
     norm_epsilon: Annotated[float, Field(gt=0)] = 1e-5
+    """Added to the variance in each norm."""
     initialize_from: str | None = None
     """Hugging Face weights to start a new run from: a folder or `s3://bucket/prefix`. A resumed run has its own."""
 
@@ -117,13 +121,19 @@ class OptimizerConfig(Section):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Keep an exponential moving average of the weights, used for evaluation and export; null for none."""
     learning_rate: Annotated[float, Field(gt=0)]
+    """The highest, at the end of the warm-up."""
     minimum_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    """The lowest, at the last step; constant does not come down to it."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps in which the rate rises in a straight line; fewer than all."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Of matrices only: neither norms, biases nor embeddings decay."""
     beta1: Share = 0.9
+    """Decay of the mean of gradients."""
     beta2: Share = 0.95
+    """Decay of the mean of their squares."""
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the root of that."""
     gradient_clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of all gradients together; null for no clipping."""
 
@@ -203,7 +213,9 @@ class TrackingConfig(Section):
     uri: str | None = None
     """Where MLflow keeps its record: `sqlite:///runs/mlflow.db` or a server's address; null for none."""
     experiment: str = "trainer"
+    """MLflow's name for runs that belong together; made if it is not there."""
     run_name: str | None = None
+    """Of this run, in MLflow and in `trainyard report`; null for one that MLflow makes up."""
 
     @field_validator("uri")
     @classmethod
@@ -235,6 +247,7 @@ class GuardConfig(Section):
     """Go back to the newest checkpoint and pass over the data in between when the loss exceeds this many times the
     median of the last `spike_window` steps; null: never."""
     spike_window: Annotated[int, Field(ge=4)] = 64
+    """Steps whose median loss counts as usual; before there are as many, no loss is called a jump."""
     rewinds: Annotated[int, Field(ge=0)] = 3
     """At most this many in a run, then it ends."""
 
