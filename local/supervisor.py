@@ -17,11 +17,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 
 from trainyard.local import isolation, loopback
@@ -41,6 +41,7 @@ from trainyard.local.toolchain import ToolError
 __all__ = ["Running", "RunningService", "ServiceError", "running", "start", "stop"]
 
 RELEASED = b"r"
+KILLED_WITHIN_SECONDS = 30
 BEGINS = "a supervisor begins"
 """Line of its log with which each one does."""
 
@@ -146,33 +147,38 @@ def start(
         return ready, None
 
 
-def stop(directory: Path, within_seconds: float = 15) -> bool:
+def stop(directory: Path, within_seconds: float = 30) -> bool:
     """End the services of the rehearsal in `directory`; False where none ran."""
     found = running(directory)
     if found is None:
         return False
-    everything = [_handle(one.pid) for one in (found.supervisor, *found.services) if one.alive]
-    processes = [process for process in everything if process is not None]
-    for process in processes:
-        if process.pid == found.supervisor.pid:
-            process.terminate()
-    _, left = psutil.wait_procs(processes, timeout=within_seconds)
-    for process in left:
-        process.kill()
-    psutil.wait_procs(left, timeout=5)
+    _send(found.supervisor, signal.SIGTERM)
+    left = _left_after(within_seconds, (found.supervisor, *found.services))
+    for one in left:
+        _send(one, signal.SIGKILL)
+    _left_after(KILLED_WITHIN_SECONDS, left)
     return True
 
 
-def _handle(pid: int) -> psutil.Process | None:
-    try:
-        return psutil.Process(pid)
-    except psutil.NoSuchProcess:
-        return None
+def _send(process: RunningService, number: signal.Signals) -> None:
+    if process.alive:
+        with suppress(ProcessLookupError):  # it ended in this moment
+            os.kill(process.pid, number)
+
+
+def _left_after(seconds: float, processes: Sequence[RunningService]) -> list[RunningService]:
+    """Those that still run after at most `seconds`. Where nobody takes leave of orphans, as in many containers, one
+    that has ended stays as a zombie, which does not count."""
+    deadline = time.monotonic() + seconds
+    while (left := [one for one in processes if one.alive]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
 
 
 def _await_ready(directory: Path, process: subprocess.Popen[bytes], log: Path, before: int) -> Running:
     """Wait for the services; what the supervisor has said from byte `before` of its log on is why there are none."""
-    deadline = time.monotonic() + READY_WITHIN_SECONDS + 5
+    # The supervisor gives up by itself, after a second try on other ports at the latest: this ends one that hangs.
+    deadline = time.monotonic() + 3 * READY_WITHIN_SECONDS
     while time.monotonic() < deadline:
         found = running(directory)
         if found is not None:
@@ -236,7 +242,7 @@ class _Supervisor:
         print(BEGINS, flush=True)
         alone = FileLock(self.directory / "supervisor.lock")  # held for life
         try:
-            alone.acquire(timeout=15)
+            alone.acquire(timeout=60)
         except Timeout:
             print("another supervisor is at work here", flush=True)
             return 1

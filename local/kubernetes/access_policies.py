@@ -32,8 +32,9 @@ ROLES = {
 tables name the same resources as the user-facing roles of Kubernetes, read 2026-11."""
 
 _RBAC = "rbac.authorization.k8s.io"
-_SEEN_WITHIN_SECONDS = 0.3
-"""So long the API server may take to see a new binding in its own cache."""
+_SEEN_WITHIN_SECONDS = 30.0
+"""So long a new binding is waited for: the API server decides by a cache of its own, which follows."""
+_ANSWER_WITHIN_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,46 @@ class AccessPolicies:
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
         self._bound: set[tuple[str, str]] = set()
+        self._in_force: set[str] = set()
         self._lock = threading.Lock()
 
     def groups(self, grants: Iterable[Grant]) -> list[str]:
-        """The groups of an identity with these grants; they are bound when this returns.
+        """The groups of an identity with these grants; their rights are in force when this returns.
 
         Policies without a role here, those of EKS's own components, give nothing.
         """
         found: list[str] = []
-        new = False
+        awaited: list[tuple[str, str]] = []
         with self._lock:
             for grant in grants:
                 if grant.policy not in ROLES:
                     continue
                 for place in self._places(grant):
                     found.append(group_name(grant.policy, place))
-                    new |= self._bind(grant.policy, place)
-        if new:
-            time.sleep(_SEEN_WITHIN_SECONDS)
+                    if self._bind(grant.policy, place):
+                        self._in_force.discard(found[-1])
+                    if found[-1] not in self._in_force:
+                        awaited.append((found[-1], place))
+        deadline = time.monotonic() + _SEEN_WITHIN_SECONDS
+        for group, place in awaited:
+            while not self._is_in_force(group, place) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            self._in_force.add(group)
         return found
+
+    def _is_in_force(self, group: str, namespace: str) -> bool:
+        """Whether the API server lets the group do what every policy allows, in `namespace` or, if empty, in all."""
+        asked = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": group,
+                "groups": [group],
+                "resourceAttributes": {"verb": "list", "resource": "pods", "namespace": namespace},
+            },
+        }
+        answer = self._request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", asked)
+        return bool(answer["status"].get("allowed"))
 
     def _places(self, grant: Grant) -> list[str]:
         if not grant.namespaces:
@@ -128,7 +150,7 @@ class AccessPolicies:
             method=method,
             headers={"Content-Type": "application/json"},
         )
-        with self._opener.open(request, timeout=10) as answer:
+        with self._opener.open(request, timeout=_ANSWER_WITHIN_SECONDS) as answer:
             return json.load(answer)
 
 

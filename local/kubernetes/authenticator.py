@@ -34,6 +34,7 @@ _CLUSTER_HEADER = "x-k8s-aws-id"
 _VALID_FOR = timedelta(minutes=15)
 """As EKS: whatever a token says of its own expiry."""
 _LONGEST_BYTES = 16_384
+_ANSWER_WITHIN_SECONDS = 30
 _STS = re.compile(r"sts(\.[a-z0-9-]+)?\.amazonaws\.com(\.cn)?\Z")
 _log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class Authenticator:
             headers={"Authorization": f"AWS4-HMAC-SHA256 Credential={parameters['x-amz-credential']}, {signed}"},
         )
         try:
-            with _direct().open(request, timeout=10) as answer:
+            with _direct().open(request, timeout=_ANSWER_WITHIN_SECONDS) as answer:
                 said = ElementTree.fromstring(answer.read())  # noqa: S314  # the emulated account's own answer
         except (urllib.error.URLError, ElementTree.ParseError) as error:
             raise RefusedError(f"STS does not know the token's signer: {error}") from None

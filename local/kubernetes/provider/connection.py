@@ -20,7 +20,7 @@ import urllib3
 from trainyard.local.aws.errors import ProviderError
 from trainyard.local.kubernetes.provider.kubeconfig import Cluster
 
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 30.0
 _READ_SECONDS = 65.0
 _ATTEMPTS = 6
 _BUSY = frozenset({429, 503})

@@ -45,7 +45,7 @@ _VERSION_KEY = "__initialApiVersion"
 _PROPAGATION = "pulumi.com/deletionPropagationPolicy"
 _FIELD_MANAGER = "pulumi.com/patchFieldManager"
 _REPLACE_UNREADY = "pulumi.com/replaceUnready"
-_KIND_APPEARS_SECONDS = 10.0
+_KIND_APPEARS_SECONDS = 60.0
 
 _OF_THE_CLUSTER = frozenset(
     [

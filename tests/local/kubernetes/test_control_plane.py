@@ -8,16 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from waiting import WAIT_SECONDS, wait_until
 
 from trainyard.local import supervisor, toolchain
 from trainyard.local.process import is_running
 
+WAIT = f"--timeout={WAIT_SECONDS:.0f}s"
 RESIDENT_GIB = 1.5
 """What the services of one rehearsal may take together."""
 
@@ -59,11 +60,9 @@ def test_the_api_server_says_the_pinned_version(administrator_kubeconfig):
 
 def test_controllers_give_a_namespace_its_service_account_and_empty_it_when_it_goes(administrator_kubeconfig):
     assert _kubectl(administrator_kubeconfig, "create", "namespace", "brief").returncode == 0
-    found = _kubectl(
-        administrator_kubeconfig, "wait", "--for=create", "serviceaccount/default", "-n", "brief", "--timeout=20s"
-    )
+    found = _kubectl(administrator_kubeconfig, "wait", "--for=create", "serviceaccount/default", "-n", "brief", WAIT)
     assert found.returncode == 0, found.stderr
-    gone = _kubectl(administrator_kubeconfig, "delete", "namespace", "brief", "--timeout=30s")
+    gone = _kubectl(administrator_kubeconfig, "delete", "namespace", "brief", WAIT)
     assert gone.returncode == 0, gone.stderr
 
 
@@ -71,9 +70,7 @@ def test_pod_security_is_enforced_where_a_namespace_asks_for_it(administrator_ku
     _kubectl(administrator_kubeconfig, "create", "namespace", "guarded")
     label = "pod-security.kubernetes.io/enforce=baseline"
     _kubectl(administrator_kubeconfig, "label", "namespace", "guarded", label)
-    _kubectl(
-        administrator_kubeconfig, "wait", "--for=create", "serviceaccount/default", "-n", "guarded", "--timeout=20s"
-    )
+    _kubectl(administrator_kubeconfig, "wait", "--for=create", "serviceaccount/default", "-n", "guarded", WAIT)
     privileged = _pod(securityContext={"privileged": True})
     refused = _kubectl(administrator_kubeconfig, "create", "-n", "guarded", "-f", "-", content=privileged)
     assert 'violates PodSecurity "baseline' in refused.stderr
@@ -94,15 +91,8 @@ def test_it_starts_in_a_network_namespace_without_any_interface(tmp_path):
     if not shutil.which("unshare") or subprocess.run([*isolated, "true"], check=False).returncode:
         pytest.skip("may not make a network namespace")
     command = [*isolated, sys.executable, "-c", START, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS)
     assert done.stdout.startswith("4 https://127.0.0.1:"), done.stderr
-
-
-def _all_gone(processes: list[int], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while any(is_running(pid) for pid in processes) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return not any(is_running(pid) for pid in processes)
 
 
 @pytest.mark.parametrize("killed", ["supervisor", "etcd", "kube-apiserver", "kube-controller-manager"])
@@ -112,7 +102,7 @@ def test_when_one_process_is_killed_all_end_and_the_next_start_is_empty(tmp_path
     kubeconfig = supervisor.kubeconfig_of(tmp_path)
     assert _kubectl(kubeconfig, "create", "namespace", "before").returncode == 0
     os.kill(every[killed], signal.SIGKILL)
-    assert _all_gone(list(every.values()), 15)
+    wait_until(lambda: not any(is_running(pid) for pid in every.values()))
     assert supervisor.running(tmp_path) is None
     if killed != "supervisor":
         assert f"{killed} ended with status -9" in (tmp_path / "logs" / "supervisor.log").read_text()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes_project import Cluster
+from waiting import wait_until
 
 from trainyard.local.kubernetes.provider.connection import ApiError
 from trainyard.modules.job_manifest import JobRequest, JobShape, job_template, render
@@ -36,6 +36,8 @@ def cluster(administrator_kubeconfig: Path) -> Iterator[Cluster]:
     inside = f"/api/v1/namespaces/{ARGS.team}"
     cluster.post("/api/v1/namespaces", {"metadata": {"name": ARGS.team, "labels": namespace_labels(ARGS)}})
     _make(cluster, f"{inside}/resourcequotas", "team", {"hard": quota_hard(ARGS)})
+    # What a controller has not counted yet, the API server does not hold against anybody.
+    wait_until(lambda: cluster.get(f"{inside}/resourcequotas/team").get("status", {}).get("used"), every=0.2)
     _make(cluster, f"{inside}/limitranges", "team", {"limits": limit_range(ARGS)})
     for name, spec in network_policies(ARGS).items():
         _make(cluster, f"/apis/networking.k8s.io/v1/namespaces/{ARGS.team}/networkpolicies", name, spec)
@@ -65,16 +67,6 @@ def _pods(cluster: Cluster, job: str) -> list[dict[str, Any]]:
     return cluster.get(f"/api/v1/namespaces/{ARGS.team}/pods?labelSelector={selector}")["items"]
 
 
-def _until(seconds: float, holds: Callable[[], bool]) -> bool:
-    """Whether `holds` came true in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True
-
-
 PATHS = {
     "Service": "/api/v1/namespaces/{}/services?dryRun=All&fieldValidation=Strict",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets?dryRun=All&fieldValidation=Strict",
@@ -102,7 +94,7 @@ def test_the_job_controller_makes_all_pods_of_the_job(cluster: Cluster) -> None:
     path = f"/apis/batch/v1/namespaces/{ARGS.team}/jobs"
     cluster.post(path, job)
     try:
-        assert _until(20, lambda: len(_pods(cluster, "first")) == NODES), _pods(cluster, "first")
+        wait_until(lambda: len(_pods(cluster, "first")) == NODES, every=0.2)
         label = "batch.kubernetes.io/job-completion-index"
         indexes = {made["metadata"]["labels"][label] for made in _pods(cluster, "first")}
         assert indexes == {"0", "1"}
