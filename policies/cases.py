@@ -62,14 +62,19 @@ def cases_of(rule: Rule, folder: Path = SHIPPED) -> Iterator[Case]:
 
     Raises FileNotFoundError where nobody wrote any, and what reading the file raises where it is not made of cases.
     """
-    path = folder / "cases" / f"{rule.id}.yaml"
+    return cases_named(rule.id, folder)
+
+
+def cases_named(rule_id: str, folder: Path) -> Iterator[Case]:
+    """The same, by a rule's id."""
+    path = folder / "cases" / f"{rule_id}.yaml"
     raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader with two more tags)
     if unknown := set(raw) - set(_VERDICTS):
         raise ValueError(f"{', '.join(map(repr, unknown))} is none of {', '.join(_VERDICTS)}")
     for kind, verdict in _VERDICTS.items():
         for case in raw.get(kind) or ():
             resources = stack(case["resources"], case.get("environment", "dev"))
-            yield Case(rule.id, case["name"], verdict, resources, tuple(case.get("finds", ())))
+            yield Case(rule_id, case["name"], verdict, resources, tuple(case.get("finds", ())))
 
 
 def stack(described: list[Mapping[str, Any]], environment: str) -> tuple[Resource, ...]:

@@ -17,7 +17,7 @@ from trainyard.policies.cases import SHIPPED
 from trainyard.policies.exemptions import Exemption, Register
 from trainyard.policies.graph import Resource
 from trainyard.policies.levels import Levels
-from trainyard.policies.own_rules import PACK_RULE, OwnRule
+from trainyard.policies.own_rules import PACK_RULE, OwnRule, OwnRules
 from trainyard.policies.registry import RULES
 from trainyard.policies.rule import Finding, Rule, Scope, Severity, resource_rule, violation
 
@@ -85,7 +85,7 @@ def in_force(folder: Path = SHIPPED) -> InForce:
     problems = list(tables.wrong_with())
     known = tables.environments()
     folders = list(_or_problem(own_rules.folders_in, folder / own_rules.FILE, problems))
-    own = own_rules.load(folders, RULES)
+    own = own_rules.load(folders, RULES, own_rules.seconds_in(folder / own_rules.FILE)) if folders else OwnRules()
     problems += own.problems
     rules = (*RULES, *(one.rule for one in own.rules))
     rows = tuple(_or_problem(levels.load, folder / levels.FILE, problems))

@@ -62,8 +62,8 @@ class _Watched(dict[str, Any]):
     def _note(self, *names: str) -> None:
         self._read.update((*self._path, name) for name in names)
 
-    def get(self, key: str, default: Any = None) -> Any:
-        self._note(key)
+    def get(self, key: object, default: Any = None, /) -> Any:
+        self._note(str(key))
         return super().get(key, default)
 
     def __getitem__(self, key: str) -> Any:
