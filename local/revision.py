@@ -47,9 +47,26 @@ def resolve(repository: Path, reference: str) -> str:
     if found.returncode != 0:
         shallow = _git(repository, "rev-parse", "--is-shallow-repository", check=False).stdout.strip() == b"true"
         hint = "; this clone is shallow: fetch it (git fetch --unshallow)" if shallow else ""
+        if near := _of_remotes(repository, reference):
+            hint = f"; there is {' and '.join(near)}{hint}"
         said = found.stderr.decode(errors="replace").strip()
-        raise RevisionError(f"{repository} has no revision {reference!r}{hint}{said and f': {said}'}")
+        raise RevisionError(
+            f"{repository} has no revision {reference!r}{hint}; name a branch, a tag, a commit, "
+            f"or a settings file (.yaml){said and f': {said}'}"
+        )
     return found.stdout.decode().strip()
+
+
+def ahead(repository: Path, commit: str) -> int:
+    """How many commits `commit` has that what is checked out has not: others' work, in the most cases."""
+    counted = _git(repository, "rev-list", "--count", f"HEAD..{commit}", check=False)
+    return int(counted.stdout) if counted.returncode == 0 else 0  # a shallow clone may not know
+
+
+def _of_remotes(repository: Path, reference: str) -> list[str]:
+    """Branches of that name that a clone knows of its remotes only."""
+    listed = _git(repository, "for-each-ref", "--format=%(refname:lstrip=2)", "refs/remotes", check=False)
+    return [name for name in listed.stdout.decode(errors="replace").split() if name.partition("/")[2] == reference]
 
 
 def _git(

@@ -102,17 +102,17 @@ def review(
     for left in scratch.left_behind(LAID_OUT):
         shutil.rmtree(left, ignore_errors=True)
     with scratch.folder(LAID_OUT) as laid_out:
-        judged_otherwise, gone = (), ()
+        judged_otherwise, gone, ahead = (), (), 0
         if state is not None and exported is not None:
             label, compared = str(state), partial(_with_state, exported, str(state))
         else:
-            label, base_of = _base(base, root, laid_out)
+            label, base_of, ahead = _base(base, root, laid_out)
             compared = partial(_with_base, base_of)
             if not _is_settings_file(base):
                 judged_otherwise = judging.changed(laid_out, root)
                 gone = () if names else tuple(sorted({*environments.names(laid_out)} - {*asked}))
         each = tuple(_each(asked, root, changes or [], compared))
-        found = Review(label, WORKING_TREE, each, judged_otherwise, applied=state is None, gone=gone)
+        found = Review(label, WORKING_TREE, each, judged_otherwise, applied=state is None, gone=gone, ahead=ahead)
     if folder is not None:
         for one, name in FILES.items():
             (folder / name).write_text(_rendered(found, one), encoding="utf-8")
@@ -143,14 +143,15 @@ def _is_settings_file(reference: str) -> bool:
     return Path(reference).suffix in (".yaml", ".yml")
 
 
-def _base(reference: str, root: Path, laid_out: Path) -> tuple[str, BaseOf]:
-    """What the earlier side is called, and how an environment is there. Raises `RevisionError`."""
+def _base(reference: str, root: Path, laid_out: Path) -> tuple[str, BaseOf, int]:
+    """What the earlier side is called, how an environment is there, and how many commits it has that are not in this
+    branch. Raises `RevisionError`."""
     from trainyard.local import revision
     from trainyard.local.review import Source
 
     if _is_settings_file(reference):
         file = Path(reference)
-        return str(file), lambda name, _: Source(str(file), root, *environments.read(name, file), file)
+        return str(file), lambda name, _: Source(str(file), root, *environments.read(name, file), file), 0
     commit = revision.lay_out(root, reference, laid_out)
     label = f"{reference} ({commit[:7]})"
 
@@ -160,7 +161,7 @@ def _base(reference: str, root: Path, laid_out: Path) -> tuple[str, BaseOf]:
         values = environments.read_values(environments.environment_file(name, laid_out))
         return Source(label, laid_out, values, environments.nearest(name, values, head.values))
 
-    return label, at_revision
+    return label, at_revision, revision.ahead(root, commit)
 
 
 def _exported(file: Path, root: Path, environment: str) -> dict[str, Any]:

@@ -73,7 +73,6 @@ def _rendered(templates: Templates, review: Review, detail: Detail) -> str:
         controls=words.controls,
         diff_line=words.diff_line,
         finding_line=words.finding_line,
-        gone_line=words.gone_line,
         how=words.how,
         lost_together=words.lost_together,
         noted_line=words.noted_line,
@@ -81,6 +80,7 @@ def _rendered(templates: Templates, review: Review, detail: Detail) -> str:
         residency_lines=words.residency_lines,
         residency_map=words.residency_map,
         together=words.together,
+        warnings=words.warnings,
     )
 
 

@@ -124,7 +124,8 @@ class Environment:
 @dataclass(frozen=True)
 class Review:
     """Of a change to the repository, or to a settings file. `applied`: the later side was tried on top of the earlier
-    one, which an exported state does not allow. `gone`: environments that only the earlier side has a file of."""
+    one, which an exported state does not allow. `gone`: environments that only the earlier side has a file of. `ahead`:
+    how many commits the earlier side has that the later one has not."""
 
     base: str
     head: str
@@ -132,6 +133,7 @@ class Review:
     judging: tuple[JudgingChange, ...] = ()
     applied: bool = True
     gone: tuple[str, ...] = ()
+    ahead: int = 0
 
     @property
     def exit_status(self) -> int:
@@ -146,6 +148,7 @@ class Review:
             "exit_status": self.exit_status,
             "applied": self.applied,
             "gone": list(self.gone),
+            "ahead": self.ahead,
             "judging": [asdict(one) for one in self.judging],
             "environments": [
                 {**asdict(replace(one, picture="")), "counts": one.counts(), "exit_status": one.exit_status}

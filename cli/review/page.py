@@ -51,7 +51,6 @@ def render(review: Review) -> str:
         review=review,
         about_judging=words.about_judging,
         conclusion=words.conclusion(review),
-        gone_line=words.gone_line,
         how=words.how,
         script=Markup(script),  # noqa: S704  # this package's own
         script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
@@ -67,6 +66,7 @@ def render(review: Review) -> str:
         finding_kind=_kind,
         of_kind=lambda one, *kinds: [finding for finding in one.findings if _kind(finding) in kinds],
         verdict=words.verdict,
+        warnings=words.warnings,
         counted=words.counted,
         cost=cost_words,
         controls=words.controls,

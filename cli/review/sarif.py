@@ -105,7 +105,7 @@ def _uri(environment: Environment) -> str:
 
 
 def _notifications(review: Review) -> Iterator[dict[str, Any]]:
-    for said in (*map(words.gone_line, review.gone), *(one.summary for one in review.judging)):
+    for said in (*words.warnings(review), *(one.summary for one in review.judging)):
         yield {"level": "warning", "message": {"text": said}}
     for one in review.environments:
         for said in filter(None, (one.failure, one.apply_error)):

@@ -31,8 +31,8 @@ _HEADINGS = {
 
 def show(review: Review, console: Console) -> None:
     console.print(f"[bold]{escape(review.base)} → {escape(review.head)}[/]: {words.conclusion(review)}")
-    for name in review.gone:
-        console.print(escape(words.gone_line(name)), style="yellow")
+    for said in words.warnings(review):
+        console.print(escape(said), style="yellow")
     if review.judging:
         _show_judging(review, console)
     for environment in review.environments:

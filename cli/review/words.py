@@ -140,11 +140,20 @@ def about_judging(review: Review) -> str:
     return "What judges has changed: both sides are judged as it is now, so look at this first"
 
 
-def gone_line(name: str) -> str:
-    return (
+def warnings(review: Review) -> list[str]:
+    """What a reader has to know before all else."""
+    said = [
         f"{name}: it has no settings any more. Nothing of it is destroyed by that, and nothing of it is reviewed; "
         "if it is to go, destroy its stack first"
-    )
+        for name in review.gone
+    ]
+    if review.ahead:
+        commits = "a commit" if review.ahead == 1 else f"{review.ahead} commits"
+        said.append(
+            f"{review.base} has {commits} that are not in this branch: what they did is told here as undone. "
+            "Merge or rebase first, or compare with where the branch began (git merge-base)"
+        )
+    return said
 
 
 @dataclass(frozen=True)

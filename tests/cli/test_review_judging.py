@@ -71,7 +71,12 @@ def test_every_format_tells_it_and_what_has_no_settings_any_more(checkouts: tupl
     base, head = checkouts
     write(head / "policies" / "regions.yaml", REGIONS + "  <i>`x`: [```]\n")
     found = Review(
-        "main", "working tree", (Environment("dev", "us-east-1"),), judging.changed(base, head), gone=("research",)
+        "main",
+        "working tree",
+        (Environment("dev", "us-east-1"),),
+        judging.changed(base, head),
+        gone=("research",),
+        ahead=2,
     )
     shown = io.StringIO()
     text.show(found, Console(file=shown, width=200))
@@ -81,12 +86,13 @@ def test_every_format_tells_it_and_what_has_no_settings_any_more(checkouts: tupl
         assert "What judges has changed" in written
         assert "policies/regions.yaml: 1 line more" in written
         assert "research: it has no settings any more" in written
+        assert "main has 2 commits that are not in this branch" in written
     assert "<i>" not in whole
     assert comment.count("```") % 2 == 0
     told = json.loads(json.dumps(found.as_json()))
     assert told["judging"][0]["added"] == 1
     assert told["gone"] == ["research"]
-    assert len(sarif.render(found)["runs"][0]["invocations"][0]["toolExecutionNotifications"]) == 2
+    assert len(sarif.render(found)["runs"][0]["invocations"][0]["toolExecutionNotifications"]) == 3
     assert found.exit_status == 0  # whether that is wanted, only a person knows
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainyard.local.revision import RevisionError, lay_out, resolve
+from trainyard.local.revision import RevisionError, ahead, lay_out, resolve
 
 IDENTITY = ("-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
 
@@ -48,6 +48,22 @@ def test_revision_is_laid_out_as_it_was(repository: Path, tmp_path: Path) -> Non
 def test_what_is_no_revision_is_refused_by_name(repository: Path, reference: str) -> None:
     with pytest.raises(RevisionError, match="revision"):
         resolve(repository, reference)
+
+
+def test_a_branch_that_only_the_remote_has_is_named(repository: Path, tmp_path: Path) -> None:
+    git(repository, "branch", "release")
+    git(tmp_path, "clone", "--quiet", str(repository), "cloned")
+
+    with pytest.raises(RevisionError, match="there is origin/release"):
+        resolve(tmp_path / "cloned", "release")
+
+
+def test_commits_that_the_branch_has_not_are_counted(repository: Path) -> None:
+    main = git(repository, "rev-parse", "main")
+    git(repository, "checkout", "--quiet", "--force", "-b", "feature", "HEAD~1")
+
+    assert ahead(repository, main) == 1
+    assert ahead(repository, git(repository, "rev-parse", "feature")) == 0
 
 
 def test_outside_a_repository(tmp_path: Path) -> None:
