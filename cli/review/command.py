@@ -33,6 +33,10 @@ BaseOf = Callable[[str, "Source"], "Source | None"]
 Compared = Callable[[str, "Source", Callable[[str], None]], "Comparison"]
 
 
+BASE = "HEAD"
+"""What is compared with, unless something else is asked for."""
+
+
 class Format(StrEnum):
     TEXT = "text"
     MARKDOWN = "markdown"
@@ -58,7 +62,7 @@ def review(
     ] = None,
     base: Annotated[
         str, typer.Option(metavar="REF|FILE", help="What to compare with: a revision, or another settings file.")
-    ] = "HEAD",
+    ] = BASE,
     state: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Compare one environment with its exported state: pulumi stack export."),
@@ -104,7 +108,8 @@ def review(
     with scratch.folder(LAID_OUT) as laid_out:
         judged_otherwise, gone, ahead = (), (), 0
         if state is not None and exported is not None:
-            label, compared = str(state), partial(_with_state, exported, str(state))
+            kept = _kept_at(base, root, laid_out)
+            label, compared = str(state), partial(_with_state, exported, str(state), kept)
         else:
             label, base_of, ahead = _base(base, root, laid_out)
             compared = partial(_with_base, base_of)
@@ -187,13 +192,31 @@ def _with_base(base_of: BaseOf, name: str, head: Source, tell: Callable[[str], N
     return _with_state_places(engine.compare(name, base, head, tell=tell), base, head)
 
 
+def _kept_at(reference: str, root: Path, laid_out: Path) -> BaseOf:
+    """Where the repository said until now that Pulumi keeps its state: an exported state does not say it itself. In a
+    folder that is no repository nobody said it."""
+    from trainyard.local.revision import RevisionError
+
+    try:
+        return _base(reference, root, laid_out)[1]
+    except RevisionError:
+        if reference != BASE:
+            raise
+        return lambda *_: None
+
+
 def _with_state(
-    exported: Mapping[str, Any], label: str, name: str, head: Source, tell: Callable[[str], None]
+    exported: Mapping[str, Any],
+    label: str,
+    kept_at: BaseOf,
+    name: str,
+    head: Source,
+    tell: Callable[[str], None],
 ) -> Comparison:
     from trainyard.local import review as engine
 
-    # An exported state does not say where it was kept: what is wrong with that counts as new.
-    return _with_state_places(engine.compare_with_state(name, exported, label, head, tell=tell), None, head)
+    found = engine.compare_with_state(name, exported, label, head, tell=tell)
+    return _with_state_places(found, kept_at(name, head), head)
 
 
 def _with_state_places(found: Comparison, base: Source | None, head: Source) -> Comparison:

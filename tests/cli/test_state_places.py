@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from trainyard.local import gate
 from trainyard.local.gate_report import Report, Status
 from trainyard.local.paths import ROOT
 from trainyard.local.review import Comparison, Side, Source
+from trainyard.local.revision import RevisionError
 from trainyard.policies.rule import Level
 
 SHIPPED = sorted(file.stem.removeprefix("Pulumi.") for file in (ROOT / "stacks" / "environments").glob("Pulumi.*.yaml"))
@@ -78,3 +80,31 @@ def test_review_tells_a_change_of_the_backend_as_new_and_stops_it(tmp_path: Path
     assert [one.rule for one in environment.of(Standing.STANDING)] == ["transfer-state-key"]
     assert [one.rule for one in environment.of(Standing.FIXED)] == ["transfer-state-backend"]
     assert environment.exit_status == 1
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    names = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *names, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_beside_an_exported_state_what_the_base_has_wrong_with_the_backend_stands(tmp_path: Path) -> None:
+    """The state does not say where it was kept; the revision that is compared with does."""
+    head = source(tmp_path / "head", about=ABROAD, own=KEY)
+    _git(head.project, "init", "-q")
+    _git(head.project, "add", "-A")
+    _git(head.project, "commit", "-qm", "as it stands")
+    compared = Comparison("prod-uae", "me-central-1", Side("state", (), (), {}), Side("head", (), (), {}), ())
+
+    kept = command._kept_at(command.BASE, head.project, tmp_path / "base")("prod-uae", head)
+    environment = environment_of(command._with_state_places(compared, kept, head))
+
+    assert [one.rule for one in environment.of(Standing.NEW)] == []
+    assert [one.rule for one in environment.of(Standing.STANDING)] == ["transfer-state-backend", "transfer-state-key"]
+
+
+def test_beside_an_exported_state_no_repository_is_needed(tmp_path: Path) -> None:
+    head = source(tmp_path / "head", about=ABROAD)
+
+    assert command._kept_at(command.BASE, head.project, tmp_path / "base")("prod-uae", head) is None
+    with pytest.raises(RevisionError):
+        command._kept_at("main", head.project, tmp_path / "base")
