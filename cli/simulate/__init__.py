@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from trainyard.cli import output
 
 if TYPE_CHECKING:
     from trainyard.cli.simulate.comparison import Prices
@@ -85,30 +86,28 @@ def simulate(
         compare(trace, job, prior, sorted(set(intervals or sweep(job, min(3 * DAY, trace.seconds)))))
         for trace in replayed
     ]
-    if json_output:
-        print(
-            json.dumps(
-                {
-                    "job": {
-                        "step_seconds": step_seconds,
-                        "stall_seconds": stall_seconds,
-                        "upload_seconds": upload_seconds,
-                        "restore_seconds": restore_seconds,
-                        "notice_seconds": notice_seconds,
-                        "nodes": nodes,
-                        "believed_seconds_between_failures": prior,
-                    },
-                    "gang_usd_per_hour": {"on_demand": prices.on_demand, "spot": prices.spot},
-                    "traces": [comparison.to_json(prices) for comparison in comparisons],
-                }
-            )
-        )
-    else:
-        show.tables(comparisons, job, prices)
-    if svg is not None:
+    if svg is not None:  # before anything is said: a picture that can't be written is told alone
         from trainyard.cli.simulate.picture import draw
 
         draw(comparisons, job, svg)
+    if json_output:
+        output.tell(
+            {
+                "job": {
+                    "step_seconds": step_seconds,
+                    "stall_seconds": stall_seconds,
+                    "upload_seconds": upload_seconds,
+                    "restore_seconds": restore_seconds,
+                    "notice_seconds": notice_seconds,
+                    "nodes": nodes,
+                    "believed_seconds_between_failures": prior,
+                },
+                "gang_usd_per_hour": {"on_demand": prices.on_demand, "spot": prices.spot},
+                "traces": [comparison.to_json(prices) for comparison in comparisons],
+            }
+        )
+        return
+    show.tables(comparisons, job, prices)
 
 
 def _prices(
