@@ -18,4 +18,4 @@ if _FIXTURES not in sys.modules:
 
 runs = sys.modules[_FIXTURES]
 tokens, write_tokens, server = runs.tokens, runs.write_tokens, runs.server
-new_run, tensors_of = runs.new_run, runs.tensors_of
+make_run, new_run, tensors_of = runs.make_run, runs.new_run, runs.tensors_of

@@ -6,18 +6,22 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from free_port import free_port
+from waiting import WAIT_SECONDS, wait_until
 
 HERE = Path(__file__).parent
 VOCABULARY = 61
@@ -114,7 +118,7 @@ def server() -> Iterator[Callable[[dict[str, Any]], Any]]:
 
     yield ask
     process.stdin.close()
-    process.wait(10)
+    process.wait(WAIT_SECONDS)
 
 
 @dataclass
@@ -124,15 +128,31 @@ class Ranks:
     ask: Callable[[dict[str, Any]], Any]
     pids: list[int]
     log: Path
+    marker: Path | None = None
+    """Of the halt they make, if any."""
+    codes: dict[int, int] = field(default_factory=dict)
+    """Of the ranks that have been waited for."""
 
-    def wait(self, seconds: float = 60) -> list[int]:
-        """Exit codes. Fails the test if a rank runs longer."""
-        deadline = time.monotonic() + seconds
-        codes = [self.ask({"wait": pid, "seconds": max(0.1, deadline - time.monotonic())}) for pid in self.pids]
+    def wait(self) -> list[int]:
+        """Exit codes. Fails the test if a rank does not end."""
+        codes = [self.wait_for_rank(rank) for rank in range(len(self.pids))]
         if None in codes:
             self.kill()
-            pytest.fail(f"still running after {seconds} s: {codes}\n{self.log.read_text()[-3000:]}")
+            pytest.fail(f"still running after {WAIT_SECONDS} s: {codes}\n{self.log.read_text()[-3000:]}")
         return codes
+
+    def wait_for_rank(self, rank: int, seconds: float = WAIT_SECONDS) -> int | None:
+        """Its exit code; None if it still runs."""
+        if rank not in self.codes:
+            code = self.ask({"wait": self.pids[rank], "seconds": seconds})
+            if code is None:
+                return None
+            self.codes[rank] = code
+        return self.codes[rank]
+
+    @property
+    def running(self) -> bool:
+        return any(self.wait_for_rank(rank, seconds=0) is None for rank in range(len(self.pids)))
 
     def finish(self) -> None:
         codes = self.wait()
@@ -141,12 +161,32 @@ class Ranks:
     def signal(self, rank: int, number: signal.Signals) -> None:
         os.kill(self.pids[rank], number)
 
+    def stop(self) -> None:
+        """Every process of the gang, and what it has started, as if the nodes' clocks stood still."""
+        for process in self._processes():
+            process.suspend()
+            wait_until(lambda one=process: one.status() == psutil.STATUS_STOPPED)
+
+    def resume(self) -> None:
+        for process in self._processes():
+            process.resume()
+
+    def go_on(self) -> None:
+        """From where they halt."""
+        assert self.marker is not None
+        Path(f"{self.marker}.go").touch()
+
     def kill(self) -> None:
         """The whole gang at once, as the loss of its nodes would."""
-        for pid in self.pids:
-            os.kill(pid, signal.SIGKILL)
-        for pid in self.pids:
-            self.ask({"wait": pid, "seconds": 10})
+        for rank, pid in enumerate(self.pids):
+            if rank not in self.codes:
+                os.kill(pid, signal.SIGKILL)
+        for rank in range(len(self.pids)):
+            assert self.wait_for_rank(rank) is not None
+
+    def _processes(self) -> list[psutil.Process]:
+        ranks = [psutil.Process(pid) for pid in self.pids]
+        return [*ranks, *(child for rank in ranks for child in rank.children(recursive=True))]
 
 
 @dataclass
@@ -159,6 +199,7 @@ class Run:
     environment: dict[str, str] = field(default_factory=dict)
     program: str = "trainer"
     flags: list[str] = field(default_factory=list)
+    halts: int = 0
 
     @property
     def log(self) -> Path:
@@ -181,7 +222,7 @@ class Run:
 
     def start(self, ranks: int = 1, each: Callable[[int], dict[str, str]] = lambda _rank: {}, **changes: Any) -> Ranks:
         """`each` gives a rank environment variables of its own."""
-        port = str(_free_port())
+        port = str(free_port())
         argv = [self.program, *self.arguments(**changes)]
         pids = []
         for rank in range(ranks):
@@ -191,6 +232,36 @@ class Run:
             environment |= self.environment | each(rank)
             pids.append(self.ask({"argv": argv, "environment": environment, "log": str(self.log)}))
         return Ranks(self.ask, pids, self.log)
+
+    def launch(self, *options: str, **changes: Any) -> Ranks:
+        """The launcher: one process, forked from one that has imported torch. The ranks that it starts have not."""
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment}
+        argv = ["trainer.launch", *options, "--", *self.arguments(**changes)]
+        return Ranks(self.ask, [self.ask({"argv": argv, "environment": environment, "log": str(self.log)})], self.log)
+
+    def halted(
+        self,
+        ranks: int = 1,
+        phase: str = "step",
+        at: int = 0,
+        who: Collection[int] | None = None,
+        each: Callable[[int], dict[str, str]] = lambda _rank: {},
+        land: int = 0,
+        **changes: Any,
+    ) -> Ranks:
+        """Started, and come to a halt (see `phases.py`): nothing happens any more until the test does something.
+
+        `who` halts, all by default. Killed there, it has done what came before, and all its saves in the foreground.
+        """
+        self.halts += 1
+        marker = self.directory.with_suffix(f".halt{self.halts}")
+        place = {"PHASE": phase, "PHASE_AT": str(at), "PHASE_MARKER": str(marker), "PHASE_LAND": str(land)}
+        program, self.program = self.program, str(HERE / "phases.py")
+        gang = self.start(ranks, each=lambda rank: place | each(rank), **changes)
+        self.program, gang.marker = program, marker
+        for rank in range(ranks) if who is None else who:
+            self.wait_for(Path(f"{marker}.{rank}").exists)
+        return gang
 
     def go(self, ranks: int = 1, **changes: Any) -> Run:
         """Runs to the end."""
@@ -227,33 +298,41 @@ class Run:
         return json.loads((self.directory / "outcome.json").read_text())
 
     @property
+    def finished(self) -> bool:
+        return (self.directory / "outcome.json").exists() and self.outcome["outcome"] == "finished"
+
+    @property
     def gave_up(self) -> bool:
         return self.log.exists() and "trainer: " in self.log.read_text()
 
-    def wait_for(self, condition: Callable[[], Any], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
+    def wait_for(self, condition: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + WAIT_SECONDS
         while not condition():
             assert not self.gave_up, self.log.read_text()
-            assert time.monotonic() < deadline, f"waited {seconds} s in vain\n{self.log.read_text()[-3000:]}"
-            time.sleep(0.002)
+            assert time.monotonic() < deadline, f"waited {WAIT_SECONDS} s in vain\n{self.log.read_text()[-3000:]}"
+            time.sleep(0.01)
 
     def wait_for_step(self, step: int) -> None:
         self.wait_for(lambda: step in self.steps)
 
 
-@pytest.fixture
-def new_run(server: Callable[[dict[str, Any]], Any], tokens: Path, tmp_path: Path) -> Callable[..., Run]:
-    """A run of the small model; keyword arguments change settings (`model__dropout=0.0`)."""
-    made = 0
+@pytest.fixture(scope="session")
+def make_run(server: Callable[[dict[str, Any]], Any], tokens: Path) -> Callable[..., Run]:
+    """A run of the small model in a folder; keyword arguments change settings (`model__dropout=0.0`)."""
+    numbers = count(1)
 
-    def new(**changes: Any) -> Run:
-        nonlocal made
-        made += 1
-        settings = {**SMALL, "data.uri": tokens, "data.cache_directory": tmp_path / "cache"}
+    def make(folder: Path, **changes: Any) -> Run:
+        settings = {**SMALL, "data.uri": tokens, "data.cache_directory": folder / "cache"}
         settings |= {key.replace("__", "."): value for key, value in changes.items()}
-        return Run(server, tmp_path / f"run{made}", settings)
+        return Run(server, folder / f"run{next(numbers)}", settings)
 
-    return new
+    return make
+
+
+@pytest.fixture
+def new_run(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
+    """As `make_run`, in a folder of the test's own."""
+    return partial(make_run, tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -278,9 +357,3 @@ def tensors_of() -> Callable[[Path], dict[str, Any]]:
         return tensors
 
     return read
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

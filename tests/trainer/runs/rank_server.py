@@ -1,6 +1,7 @@
 """Starts ranks in a fraction of a second: imports torch and the trainer once, then forks for each.
 
-A forked rank runs what `python -m trainer` runs, in a process of its own that can be signalled and killed. Requests and
+A forked rank runs what `python -m trainer` runs, in a process of its own that can be signalled and killed; the launcher
+can be forked, too. Requests and
 answers are JSON lines: {"argv", "environment", "log"} -> pid; {"wait": pid, "seconds"} -> exit code, or null if still
 running.
 """
@@ -28,6 +29,10 @@ def rank(request: dict) -> int:
             from trainer.__main__ import main
 
             return main()
+        if program == "trainer.launch":
+            from trainer.launch import main as launch
+
+            return launch()
         runpy.run_path(program, run_name="__main__")
         return 0
     except SystemExit as end:
@@ -40,6 +45,10 @@ def rank(request: dict) -> int:
 def serve() -> None:
     import torch._dynamo  # noqa: F401 - the first optimiser would, for seconds
     import trainer.loop
+    import trainer.run
+    import trainer.saving
+
+    trainer.saving.NICENESS = 0  # at the lowest priority a save waits for ever on a machine that has much else to do
 
     print(json.dumps(trainer.loop.__name__), flush=True)
     running: set[int] = set()
@@ -62,13 +71,14 @@ def serve() -> None:
 
 def wait(pid: int, seconds: float, running: set[int]) -> int | None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             running.discard(pid)
             return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            return None
         time.sleep(0.005)
-    return None
 
 
 if __name__ == "__main__":

@@ -47,9 +47,7 @@ def test_an_average_is_the_same_interrupted_or_not(new_run: Callable, tensors_of
     settings = {"optimizer__ema_decay": 0.99, "training__steps": 20}
     whole = new_run(**settings).go(2)
     killed = new_run(**settings)
-    gang = killed.start(2)
-    killed.wait_for_step(10)
-    gang.kill()
+    killed.halted(2, at=10).kill()
     killed.go(2)
     left, right = (tensors_of(run.checkpoints / "step-00000020") for run in (whole, killed))
     assert all(torch.equal(left[name], right[name]) for name in left)

@@ -21,9 +21,7 @@ def test_two_then_one_then_four_ranks_read_each_sample_once_in_the_same_order(
     moved = new_run(**settings)
     moved.flags = ["--dump-batches", str(tmp_path / "moved.jsonl")]
     for ranks, until in ((2, 9), (1, 17), (4, 23)):
-        gang = moved.start(ranks)
-        moved.wait_for_step(until)
-        gang.kill()
+        moved.halted(ranks, at=until).kill()
     moved.go(2)
     assert moved.dumped(tmp_path / "moved.jsonl") == order
     assert len(moved.events("resumed")) == 3

@@ -30,7 +30,7 @@ def test_the_steps_that_were_named_are_traced_on_every_rank(new_run: Callable) -
 
 
 def test_a_signal_traces_the_next_three_steps_of_that_rank(new_run: Callable) -> None:
-    run = new_run(training__steps=4000, checkpoint__interval_steps=4000)
+    run = new_run(training__steps=1_000_000, checkpoint__interval_steps=1_000_000)
     gang = run.start(2)
     run.wait_for_step(2)
     gang.signal(1, signal.SIGUSR1)

@@ -11,6 +11,7 @@ import pytest
 from trainer.config_sections import TrackingConfig
 from trainer.metrics import Journal
 from trainer.tracking import Tracker
+from waiting import WAIT_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,9 @@ def tracked(database: str) -> Callable[[str], tuple[Any, Callable[[str], dict[in
 def test_stopped_and_resumed_run_is_one_in_mlflow(new_run: Callable, database: str, tracked: Callable) -> None:
     run = new_run(tracking__uri=database, tracking__experiment="resumed", evaluation__interval_steps=3)
     run.settings |= {"training.steps": 60, "checkpoint.interval_steps": 60}
-    gang = run.start(2)
-    run.wait_for_step(3)
+    gang = run.halted(2, at=5)
     gang.signal(0, signal.SIGTERM)
+    gang.go_on()
     assert gang.wait() == [75, 75]
     assert run.outcome["outcome"] == "preempted"
     run.go(2)
@@ -72,7 +73,7 @@ def test_steps_done_again_after_a_kill_are_not_told_mlflow_twice(
         if finished:
             journal.write(event="finished", step=last_step)
         journal.close()
-        assert tracker.close(timeout_seconds=120) is None
+        assert tracker.close(timeout_seconds=WAIT_SECONDS) is None
 
     attempt(0, 7, finished=False)
     attempt(4, 12, finished=True)  # steps 5 to 7 happen a second time
