@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import ModuleType
 
+from trainyard.policies.in_force import in_force
 from trainyard.policies.registry import SUBJECTS, rules_in
+from trainyard.policies.residency import backend
 from trainyard.policies.rule import Rule
 
 
@@ -31,6 +33,15 @@ def _lines() -> Iterator[str]:
         yield "| rule | what holds | severity | controls |"
         yield "|---|---|---|---|"
         yield from map(_row, rules)
+    judging = in_force()
+    yield ""
+    yield "## The pack itself, and where Pulumi keeps its state"
+    yield ""
+    yield "These judge files and not resources, and are not counted above."
+    yield ""
+    yield "| rule | what holds | severity | controls |"
+    yield "|---|---|---|---|"
+    yield from map(_row, (*judging.about_itself, judging.register().rule(), *backend.RULES))
 
 
 def _heading(module: ModuleType) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.parts import is_providers_choice
-from trainyard.policies.rule import Finding, Severity, stack_rule, unverified, violation
+from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule, unverified, violation
 
 _RULES = frozenset({"aws:cloudwatch/eventRule:EventRule"})
 _TARGETS = frozenset({"aws:cloudwatch/eventTarget:EventTarget"})
 _TOPICS = frozenset({"aws:sns/topic:Topic"})
 _SUBSCRIPTIONS = frozenset({"aws:sns/topicSubscription:TopicSubscription"})
+
+_ALARMS = frozenset({"aws:cloudwatch/compositeAlarm:CompositeAlarm", "aws:cloudwatch/metricAlarm:MetricAlarm"})
 
 _HEARD = {"NIST 800-53": ("SI-4", "AU-5", "IR-6"), "ISO 27001": ("A.8.16", "A.6.8")}
 
@@ -81,3 +83,22 @@ def subscription_tls(subscription: Resource, _: Graph) -> Iterator[Finding]:
         yield violation("messages go out over plain HTTP", protocol)
     elif (endpoint.text() or "").lower().startswith("http://"):
         yield violation("messages go out over plain HTTP", endpoint)
+
+
+@resource_rule(
+    "alarm-acts",
+    title="An alarm of CloudWatch does something, and is on",
+    severity=Severity.MEDIUM,
+    applies=_ALARMS,
+    controls={"Checkov": ("CKV_AWS_319",), **_HEARD},
+    why="An alarm without an action turns red on a page that nobody has open. One whose actions are off does the same.",
+    remedy="""
+aws.cloudwatch.MetricAlarm(name, alarm_actions=[topic.arn], ...)           # and no actions_enabled=False
+""",
+)
+def alarm_acts(alarm: Resource) -> Iterator[Finding]:
+    switch, actions = alarm["actionsEnabled"], alarm["alarmActions"]
+    if switch.flag() is False:
+        yield violation("the alarm's actions are off", switch)
+    elif not actions.items():
+        yield violation("the alarm has no action", actions)

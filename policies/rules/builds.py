@@ -72,3 +72,25 @@ def build_closed(project: Resource) -> Iterator[Finding]:
     for source in (project["source"], *project["secondarySources"].items()):
         if source["insecureSsl"].flag():
             yield violation("the source may come from whoever answers", source["insecureSsl"])
+
+
+@resource_rule(
+    "build-encryption-on",
+    title="What a build makes and logs is encrypted",
+    severity=Severity.HIGH,
+    applies=_PROJECTS,
+    controls={
+        "Checkov": ("CKV_AWS_78", "CKV_AWS_311"),
+        "NIST 800-53": ("SC-28", "SC-13"),
+        "ISO 27001": ("A.8.24",),
+    },
+    why="A build's output is what every job runs, and its log shows how it was made. Both are, unless told not to.",
+    remedy="""
+aws.codebuild.Project(name, artifacts={"type": "S3", "location": bucket.id}, ...)      # and no encryption_disabled
+""",
+)
+def build_encryption_on(project: Resource) -> Iterator[Finding]:
+    kept = [project["artifacts"], *project["secondaryArtifacts"].items(), project["logsConfig"]["s3Logs"]]
+    for one in kept:
+        if one["encryptionDisabled"].flag():
+            yield violation("encryption is switched off", one["encryptionDisabled"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from trainyard.policies.aws import own_key
+from trainyard.policies.backup_plans import backed_up
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.parts import is_providers_choice
 from trainyard.policies.preflight import LAUNCH_TEMPLATES, yes
-from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, violation
+from trainyard.policies.rule import Finding, Severity, each, resource_rule, stack_rule, unverified, violation
 from trainyard.policies.values import UNKNOWN, UnverifiedError, Value
 
 _INSTANCES = frozenset({"aws:ec2/instance:Instance", "aws:ec2/spotInstanceRequest:SpotInstanceRequest"})
@@ -193,3 +194,26 @@ def image_not_public(resource: Resource) -> Iterator[Finding]:
         yield violation("every account may start instances from this image", group)
     if state.text() == "unblocked":
         yield violation("the account's block of public sharing is lifted", state)
+
+
+@stack_rule(
+    "ebs-backed-up",
+    title="A volume of its own is in a backup plan",
+    severity=Severity.LOW,
+    applies={"aws:ebs/volume:Volume"},
+    controls={"Checkov": ("CKV2_AWS_9",), "NIST 800-53": ("CP-9", "CP-10"), "ISO 27001": ("A.8.13",)},
+    why=(
+        "A volume that the program makes apart from any node is there to outlive nodes. It lies in one zone, and a "
+        "wrong replacement deletes it. The volumes of nodes hold nothing to keep, and are no resources of their own."
+    ),
+    remedy="""
+aws.backup.Selection(name, plan_id=plan.id, iam_role_arn=role.arn, resources=[volume.arn])
+""",
+    advice=True,
+)
+def ebs_backed_up(volume: Resource, graph: Graph) -> Iterator[Finding]:
+    taken = backed_up(volume, graph)
+    if taken is None:
+        yield unverified("whether it is backed up is not known yet")
+    elif not taken:
+        yield violation("it is in no backup plan")
