@@ -16,9 +16,11 @@ from typing import Any, Literal
 import torch
 import yaml
 
+from trainer import ownership
 from trainer.config import Config
 from trainer.errors import UserError
 from trainer.metrics import Journal, read_json, record, write_json
+from trainer.storage import StorageError
 from trainer.tracking import Tracker
 
 log = logging.getLogger("trainer")
@@ -47,11 +49,15 @@ class RunDirectory:
     """`metrics.jsonl`, `outcome.json`, `config.yaml` and `run.json` of one run."""
 
     def __init__(self, config: Config) -> None:
-        """Raises UserError if it can't be written. What an earlier process said of its end is removed."""
+        """Takes it for this process, and removes what an earlier one said of its end.
+
+        Raises UserError if it can't be written, or another run that is alive writes its record there.
+        """
         self.path = config.run.directory.absolute()
         self._config = config
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._hold()
             (self.path / "outcome.json").unlink(missing_ok=True)
             for name in ("metrics.jsonl", "run.json"):
                 (self.path / name).open("a").close()  # on the first rank alone, later, the others would wait for it
@@ -60,6 +66,19 @@ class RunDirectory:
         except OSError as error:
             where = f"{error.strerror} ({error.filename})"
             raise UserError(f"run.directory {self.path}: can't be written: {where}; name a folder that can") from None
+
+    def _hold(self) -> None:
+        """By its real name: a run whose checkpoints lie here too holds the same lock for them."""
+        try:
+            ownership.hold(self.path.resolve(), ownership.Owner.here(self.path))
+        except ownership.HeldError:
+            holder = ownership.holder(self.path) or "it has just ended"
+            raise UserError(
+                f"run.directory {self.path}: another run is using it: {holder}. Each would spoil the other's record: "
+                "wait for its end or end it, or give this one a run.directory of its own"
+            ) from None
+        except StorageError as error:
+            raise UserError(f"run.directory {self.path}: can't be written: {error}") from None
 
     def run_id(self) -> str:
         """That of the run whose record is here, if it had these settings; else a new one."""
