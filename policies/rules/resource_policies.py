@@ -56,7 +56,7 @@ def queue_actions(holder: Resource) -> Iterator[Finding]:
         "ISO 27001": ("A.5.30", "A.8.3"),
     },
     why=(
-        "A denial for everyone and under no condition holds for administrators too: only the account's root user, whose "
+        "A denial for everyone under no condition holds for administrators too. Only the account's root user, whose "
         "password lies in a safe, can take it back. Until then datasets and checkpoints are out of reach."
     ),
     remedy="""
