@@ -18,6 +18,8 @@ import pytest
 
 from .residency_breaks.checkout import CHANGES, Checkout, filled
 
+pytestmark = pytest.mark.timeout(1800)  # a review is in the first test's time, whichever that is
+
 TOGETHER = "dev"
 """The environment that comes up soonest."""
 BY_NAME = pytest.mark.parametrize("name", CHANGES)
@@ -65,7 +67,7 @@ def test_what_is_not_emulated_is_told_as_such(reviewed: Path) -> None:
 
 
 @pytest.mark.skipif(os.environ.get("RESIDENCY_BREAKS") != "alone", reason="20 reviews: RESIDENCY_BREAKS=alone")
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(4 * 1800)
 @BY_NAME
 def test_change_is_stopped_alone_and_passes_without_the_break(name: str, tmp_path: Path) -> None:
     environment = CHANGES[name]["environment"]

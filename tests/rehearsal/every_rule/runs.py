@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
+from waiting import WAIT_SECONDS
 
 from tests.rehearsal.every_rule.batches import Batch, Placed
 from trainyard.local import toolchain
@@ -90,7 +91,7 @@ class Runs:
 
     def __exit__(self, *_: object) -> None:
         self._provider.terminate()
-        self._provider.wait(timeout=10)
+        self._provider.wait(timeout=WAIT_SECONDS)
 
     def preview(self, batch: Batch) -> Answer:
         """What engine and pack say of a batch."""
