@@ -18,8 +18,6 @@ import pytest
 
 from .residency_breaks.checkout import CHANGES, Checkout, filled
 
-pytestmark = pytest.mark.timeout(1800)  # a review is in the first test's time, whichever that is
-
 TOGETHER = "dev"
 """The environment that comes up soonest."""
 BY_NAME = pytest.mark.parametrize("name", CHANGES)
