@@ -132,7 +132,7 @@ def _spent(record: Record) -> list[tuple[str, str, float, str]]:
     parts = [
         ("steps that count", "a", spent.training),
         ("checkpoint stalls", "warn", spent.stalled),
-        ("restarts and work done again", "bad", spent.restarts),
+        ("restarts, rewinds and work done again", "bad", spent.restarts),
         ("evaluation and other", "faint", spent.other),
     ]
     whole = max(spent.total, sum(seconds for *_, seconds in parts))

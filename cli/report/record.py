@@ -76,11 +76,12 @@ class Spent:
     stalled: float
     """Training stood still for checkpoints."""
     restarts: float
-    """From the last step that counts to the restored checkpoint: what was done in vain, waiting, starting."""
+    """From the last step that counts to the restored checkpoint, also after a jump of the loss: what was done in vain,
+    waiting, starting."""
 
     @property
     def other(self) -> float:
-        """Evaluation, first passes, what is done again after a rewind."""
+        """Evaluation, first passes."""
         return max(0.0, self.total - self.training - self.stalled - self.restarts)
 
     @property
@@ -177,7 +178,7 @@ def _is_no_text(path: Path) -> bool:
 
 
 def _take(record: Record, line: dict[str, Any]) -> float:
-    """Adds a line to the record. Returns the seconds that a restart took, if it tells of one."""
+    """Adds a line to the record. Returns the seconds that were lost to a restart or a rewind, if it tells of one."""
     kind, step, time = line.get("event"), line.get("step"), line.get("time")
     step = step if isinstance(step, int) and not isinstance(step, bool) and 0 <= step < _LATEST else None
     if not number(time) or not 0 <= time < _LATEST or (kind is None and step is None):
@@ -195,11 +196,11 @@ def _take(record: Record, line: dict[str, Any]) -> float:
         if kind in ("resumed", "rewound") and step is not None:
             record.reported = [one for one in record.reported if one.step <= step]
             record.held_out = [one for one in record.held_out if one[0] <= step]
-        if kind == "resumed" and step is not None:
             if record.reported:
                 last = record.reported[-1]
                 kept = (step - last.step) * last.values.get("seconds_per_step", 0.0)
                 seconds = max(0.0, time - last.time - kept)
+        if kind == "resumed" and step is not None:
             record.starts.append(Start(time, step, time))
     if not record.starts:
         record.starts.append(Start(time, None, time))
