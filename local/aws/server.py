@@ -39,10 +39,11 @@ def serve(host: str, port: int, kubernetes_config: Path | None = None) -> None:
     gc.set_threshold(_COLLECT_AFTER)
     service_models.keep()
     from trainyard.local.aws import moto_adapter
+    from trainyard.local.aws.http_handler import keeping_open
 
     moto_adapter.install()
     moto_adapter.preload()
-    handler = _quiet(moto_adapter.request_handler())
+    handler = keeping_open(moto_adapter.request_handler())
     application = moto_adapter.application()
     if kubernetes_config is not None:
         from trainyard.local.kubernetes.authenticator import TokenReviews
@@ -59,18 +60,6 @@ def serve(host: str, port: int, kubernetes_config: Path | None = None) -> None:
         signal.signal(number, stop)
     print(f"emulated AWS account at http://{host}:{server.port}", flush=True)
     server.serve_forever()
-
-
-def _quiet(handler: Any) -> Any:
-    class QuietHandler(handler):
-        disable_nagle_algorithm = True
-        # Connections stay open between requests, which spares the provider a new one for each.
-        protocol_version = "HTTP/1.1"
-
-        def log_request(self, *arguments: Any) -> None:
-            """A line per request would bury what matters."""
-
-    return QuietHandler
 
 
 def main(arguments: list[str] | None = None) -> int:

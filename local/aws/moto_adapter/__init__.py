@@ -7,11 +7,9 @@ silently.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from moto.backends import get_backend
-from moto.core import utils as moto_core
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 
 from trainyard.local.aws.moto_adapter import (
@@ -35,13 +33,14 @@ from trainyard.local.aws.moto_adapter import (
     iam,
     kms,
     logs,
+    repeated,
     s3,
     service_quotas,
     sns,
     sqs,
     sts,
 )
-from trainyard.local.aws.moto_adapter.expectations import MotoChangedError, require_mentions, require_parameters, wrap
+from trainyard.local.aws.moto_adapter.expectations import MotoChangedError, require_parameters
 
 __all__ = ["MotoChangedError", "application", "install", "preload", "request_handler", "require_expected_moto"]
 
@@ -66,6 +65,7 @@ _SERVICES = (
     iam,
     kms,
     logs,
+    repeated,
     s3,
     service_quotas,
     sns,
@@ -97,7 +97,6 @@ _PRELOADED = (
 def require_expected_moto() -> None:
     """Check everything the changes rely on; `MotoChangedError` names what is different."""
     require_parameters(create_backend_app, "service")
-    require_mentions(moto_core._load_service_model, "create_loader()", "loader.load_service_model")
     for service in _SERVICES:
         service.require_expected()
 
@@ -105,7 +104,6 @@ def require_expected_moto() -> None:
 def install() -> None:
     """Put the changes into moto."""
     require_expected_moto()
-    wrap(moto_core, "create_loader", cache)  # each looks through a thousand folders; one does
     for service in _SERVICES:
         service.install()
 
