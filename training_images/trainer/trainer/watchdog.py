@@ -189,10 +189,14 @@ class Watchdog:
     def _trip(self, reason: str) -> None:
         self._tripped.acquire()
         faulthandler.cancel_dump_traceback_later()
-        self._file.write(f"{reason}\n\nRank {self._gang.rank}, in {self._phase!r}:\n")
-        self._file.flush()
-        faulthandler.dump_traceback(self._file, all_threads=True)
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(f"{reason}\n\nRank {self._gang.rank}, in {self._phase!r}:\n")
+            self._file.flush()
+            faulthandler.dump_traceback(self._file, all_threads=True)
+            os.fsync(self._file.fileno())
+        except OSError as error:  # a full disk must not keep the gang standing
+            log.error("hung: %s. %s: can't be written: %s", reason, self._file.name, error.strerror)
+            faulthandler.dump_traceback(sys.stderr, all_threads=True)
         if self._gang.leads:
             log.error("hung: %s. Stacks of each rank: %s/hang-rank*.txt on its node", reason, self._directory)
             words = threading.Thread(target=self._last_words, args=(f"hung: {reason}",), daemon=True)
