@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from trainyard.cli.report.record import read
 
 
 def test_a_stretch_that_was_undone_counts_as_lost(tmp_path: Path) -> None:
-    def step(number: int, time: float) -> dict[str, float]:
+    def step(number: int, time: float) -> dict[str, Any]:
         return {"step": number, "loss": 1.0, "seconds_per_step": 1.0, "time": time}
 
     # One second a step; from 103.0 on in vain, then five seconds to restore step 2, whose last line is of 102.0.
