@@ -39,7 +39,7 @@ Tell = Callable[[str], None]
 
 
 class ReviewError(Exception):
-    """One of the two does not come up, so there is nothing to compare."""
+    """The later side does not come up, so there is nothing to judge."""
 
     exit_status = 3
 
@@ -79,7 +79,8 @@ class Comparison:
     head: Side
     changes: tuple[Change, ...]
     error: str = ""
-    """Why the later one cannot be applied on top of the earlier. `head` is then what it is in an account of its own."""
+    """Why the later one cannot be applied on top of the earlier, or the earlier does not come up. `head` is then what
+    it is in an account of its own."""
 
     @property
     def noted(self) -> tuple[str, ...]:
@@ -96,7 +97,8 @@ def compare(
 ) -> Comparison:
     """Bring `base` up in an account of its own (None: nothing stands yet), preview `head` there, and apply it.
 
-    Raises `ReviewError` where one of the two does not even come up alone, saying which, and what the services raise.
+    Where `base` does not come up, `head` is judged alone. Raises `ReviewError` where `head` does not come up, and
+    what the services raise.
     """
     clear_left_behind()
     before, after, error = Side("nothing", (), (), {}), None, ""
@@ -107,20 +109,24 @@ def compare(
             given = prerequisites.provide(standing.endpoint, (base or head).settings)
             if base is not None:
                 tell(f"bringing {base.label} up")
-                before = _applied(_rehearsal(environment, folder / "both", base, given), base, on_event)
+                try:
+                    before = _applied(_rehearsal(environment, folder / "both", base, given), base, on_event)
+                except ReviewError as failed:  # what mends it has to be judged all the same
+                    error = f"{failed}\nSo there is nothing to compare with: {head.label} is judged alone."
                 more = prerequisites.provide(standing.endpoint, head.settings)
                 if head.settings.network.existing != base.settings.network.existing:
                     given = more
-            later = _rehearsal(environment, folder / "both", head, given)
-            try:
-                tell(f"previewing {head.label} on top of it")
-                later.preview(told.append)
-                tell(f"applying {head.label}")
-                # Only the engine works in this account, and what the preview saw there nobody has changed since.
-                later.up(on_event, look_first=False)
-                after = side(head.label, later.export(), head.project)
-            except EngineError as failed:
-                error = str(failed)
+            if not error:
+                later = _rehearsal(environment, folder / "both", head, given)
+                try:
+                    tell(f"previewing {head.label} on top of it")
+                    later.preview(told.append)
+                    tell(f"applying {head.label}")
+                    # Only the engine works in this account, and what the preview saw there nobody has changed since.
+                    later.up(on_event, look_first=False)
+                    after = side(head.label, later.export(), head.project)
+                except EngineError as failed:
+                    error = str(failed)
         if after is None:
             after = _alone(environment, folder / "alone", head, on_event, tell)
     before = _called_as_after(before, told, base)
