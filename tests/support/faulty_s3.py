@@ -49,7 +49,7 @@ BAD_DIGEST = _refusal(400, "BadDigest", "The SHA256 you specified did not match 
 
 def hang(front: FaultyS3, _body: bytes, _forward: Forward) -> None:
     """No answer, for as long as anybody may wait."""
-    front.closing.wait(120)
+    front.closing.wait(600)
 
 
 def lose(_front: FaultyS3, _body: bytes, _forward: Forward) -> Answer:

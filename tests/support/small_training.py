@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from trainer.checkpoint import Checkpoints
+from trainer import saving
+from trainer.checkpoint import CheckpointError, Checkpoints, Saved, SaveFailed
 from trainer.config import Config, load_config
 from trainer.gang import Gang
 from trainer.manifest import CheckpointManifest
 from trainer.parallel import ParallelModel
 from trainer.state import TrainingState, rng_state
+from waiting import wait_until
 
 
 class SmallTraining:
@@ -21,6 +23,7 @@ class SmallTraining:
         """Without saves in the background unless `checkpoint__asynchronous` is true."""
         changes = {"checkpoint.asynchronous": False} | {k.replace("__", "."): v for k, v in settings.items()}
         changes |= {"data.uri": "none", "checkpoint.uri": str(uri), "run.directory": str(directory / "run")}
+        saving.NICENESS = 0  # at the lowest priority a save waits for ever on a machine that has much else to do
         self.config: Config = load_config("cpu-tiny", [f"{name}={value}" for name, value in changes.items()])
         torch.manual_seed(1)
         width = max(8, int(numbers**0.5))
@@ -67,3 +70,18 @@ class SmallTraining:
 
 def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def outcome_of_save(training: SmallTraining) -> Saved | SaveFailed:
+    """Saves as the loop does at its interval, and trains on until it has been told what came of it."""
+    training.step()
+    try:
+        training.checkpoints.save(training.state, "interval")
+    except CheckpointError as error:
+        step = training.state.progress.step
+        return SaveFailed("", step, str(error), training.checkpoints.newest_durable)
+    told: list[object] = []
+    wait_until(lambda: told.extend(training.checkpoints.finished()) or told)
+    assert len(told) == 1
+    assert isinstance(told[0], Saved | SaveFailed)
+    return told[0]

@@ -142,7 +142,11 @@ class Saver:
                 persist(lambda: catalog.clear(self._durable, name, keep=setup.expected))
             put_all(self._durable, name, own, setup.threads, persist)
 
-        self._answer(Answer(name, "durable", _problem_of(clear_and_put)))
+        problem = _problem_of(clear_and_put)
+        if problem is not None:
+            # All its threads have ended. One may have asked for credentials anew, and got those that did not do.
+            self._durable = _open(setup)
+        self._answer(Answer(name, "durable", problem))
 
     def manifest(self, name: str, tier: Tier, content: str) -> None:
         """Makes it a checkpoint in one of the tiers."""
