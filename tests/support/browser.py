@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
+from waiting import WAIT_SECONDS
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 """Those that tools/browser.sh looks for."""
+WAIT_MILLISECONDS = WAIT_SECONDS * 1000
+expect.set_options(timeout=WAIT_MILLISECONDS)
 _SWITCHES = (
     "--no-sandbox",  # it runs as root in a container, and sees this repository's own pages only
     "--disable-gpu",
@@ -36,7 +39,10 @@ def browser() -> Iterator[Browser]:
     # Snapshots of the profile, crash dumps and caches go with the folder.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home, sync_playwright() as playwright:
         started = playwright.chromium.launch(
-            executable_path=path, args=list(_SWITCHES), env={**os.environ, "HOME": home, "XDG_CONFIG_HOME": home}
+            executable_path=path,
+            args=list(_SWITCHES),
+            env={**os.environ, "HOME": home, "XDG_CONFIG_HOME": home},
+            timeout=WAIT_MILLISECONDS,
         )
         try:
             yield started

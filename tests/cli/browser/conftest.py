@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser
+from browser import WAIT_MILLISECONDS, browser
 from playwright.sync_api import Browser, Page
 from sample_review import sample_review
 
@@ -38,7 +38,7 @@ def open_page(chromium: Browser, review_file: Path) -> Iterator[Open]:
 
     def opened(target: Path = review_file, **settings: Any) -> Page:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **settings})
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(WAIT_MILLISECONDS)
         contexts.append(context)
         page = context.new_page()
         page.asked, page.troubles = [], []  # type: ignore[attr-defined]

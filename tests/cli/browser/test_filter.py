@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from browser import WAIT_MILLISECONDS
 from playwright.sync_api import Browser, Page, expect
 from sample_review import DATASETS, LAKE, sample_review
+from waiting import wait_until
 
 Open = Callable[..., Page]
 REVIEW = sample_review()
@@ -21,6 +23,7 @@ TOTAL = len(FINDINGS) + len(CHANGES)
 @pytest.fixture(scope="module")
 def tab(chromium: Browser) -> Iterator[Page]:
     context = chromium.new_context()
+    context.set_default_timeout(WAIT_MILLISECONDS)
     yield context.new_page()
     context.close()
 
@@ -163,12 +166,12 @@ def test_the_address_keeps_the_filter(page: Page, open_page: Open) -> None:
     assert len(wanted) == 1
 
     page.reload()
-    assert shown(page) == wanted
+    wait_until(lambda: shown(page) == wanted)
     expect(page.get_by_role("searchbox")).to_have_value("lustre")
 
     other = open_page()
     other.goto(page.url)
-    assert shown(other) == wanted
+    wait_until(lambda: shown(other) == wanted)
 
 
 def test_back_and_forward_go_through_what_was_asked_for(page: Page) -> None:
@@ -180,10 +183,11 @@ def test_back_and_forward_go_through_what_was_asked_for(page: Page) -> None:
     expect(page.get_by_role("searchbox")).to_have_value("")
     expect(page.get_by_role("checkbox", name=re.compile("^replaced"))).to_be_checked()
     page.go_back()
-    assert len(shown(page)) == TOTAL
+    wait_until(lambda: len(shown(page)) == TOTAL)
     page.go_forward()
+    expect(page.get_by_role("checkbox", name=re.compile("^replaced"))).to_be_checked()
     page.go_forward()
-    assert (shown(page), page.url) == (before, after)
+    wait_until(lambda: (shown(page), page.url) == (before, after))
 
 
 def test_a_link_to_an_environment_keeps_the_filter(page: Page) -> None:

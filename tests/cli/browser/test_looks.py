@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -141,16 +142,28 @@ def test_fingers_find_what_they_tap(open_page: Open) -> None:
 def test_1500_changes_load_and_filter_quickly(open_page: Open, tmp_path: Path) -> None:
     target = tmp_path / "many.html"
     target.write_text(review_page.render(many(1500)), encoding="utf-8")
-    page = open_page(target)
-    loaded = page.evaluate("performance.getEntriesByType('navigation')[0].domComplete")
-    took = page.evaluate(
-        """() => ["bucket-14", "bucket", "deleted bucket-77"].map(words => {
-             const box = document.querySelector("[type=search]"), from = performance.now();
-             box.value = words; box.dispatchEvent(new Event("input")); document.body.offsetHeight;
-             return performance.now() - from; })"""
-    )
-    print(f"\n1,500 changes: loaded after {loaded:.0f} ms, filtered in {', '.join(f'{one:.0f}' for one in took)} ms")
+    page = open_page()
+    tools = page.context.new_cdp_session(page)
+    # Its own running time: that of other programs on the machine says nothing of the page.
+    tools.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def spent() -> float:
+        told = tools.send("Performance.getMetrics")["metrics"]
+        return 1000 * next(one["value"] for one in told if one["name"] == "TaskDuration")
+
+    marks = [spent()]
+    page.goto(target.as_uri())
+    marks.append(spent())
+    for words in ("bucket-14", "bucket", "deleted bucket-77"):
+        page.evaluate(
+            """words => { const box = document.querySelector("[type=search]");
+                 box.value = words; box.dispatchEvent(new Event("input")); document.body.offsetHeight; }""",
+            words,
+        )
+        marks.append(spent())
+    loaded, *took = (after - before for before, after in pairwise(marks))
+    print(f"\n1,500 changes: loaded in {loaded:.0f} ms, filtered in {', '.join(f'{one:.0f}' for one in took)} ms")
 
     expect(page.get_by_role("status")).to_have_text("3 of 1500 findings and changes")
-    assert loaded < 5000  # some 400 ms on a machine that has nothing else to do
-    assert min(took) < 500  # some 20 ms there
+    assert 0 < loaded < 5000
+    assert 0 < min(took) < 500

@@ -9,6 +9,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 from pulumi.runtime.rpc import _special_secret_sig, _special_sig_key
 from sample_review import DATASETS, LONG_WORD, NASTY, found, prod
+from waiting import wait_until
 
 from trainyard.cli.review import page as review_page
 from trainyard.cli.review.model import ChangedResource, Environment, Review, environment_of
@@ -40,10 +41,8 @@ def test_the_page_may_ask_for_nothing_even_if_something_in_it_would(open_page: O
              const script = document.createElement("script"); script.textContent = "document.title = 'run'";
              document.body.append(script); }"""
     )
-    page.wait_for_timeout(100)
-
+    wait_until(lambda: page.title() and len([one for one in page.troubles if "Content Security Policy" in one]) == 2)
     assert page.title() != "run"
-    assert len([one for one in page.troubles if "Content Security Policy" in one]) == 2
     assert page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'asked', () => 'refused')") == "refused"
 
 
