@@ -75,14 +75,6 @@ def without_checksums(_front: FaultyS3, body: bytes, forward: Forward) -> Answer
     return Answer(answer.status, kept, answer.body)
 
 
-def slow(seconds: float) -> Fault:
-    def slowed(front: FaultyS3, body: bytes, forward: Forward) -> Answer:
-        front.closing.wait(seconds)
-        return forward(body)
-
-    return slowed
-
-
 class FaultyS3:
     def __init__(self, upstream: str) -> None:
         self._upstream = urllib.parse.urlsplit(upstream).netloc

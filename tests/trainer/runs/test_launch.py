@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from free_port import free_port
+from waiting import WAIT_SECONDS
 
 LAUNCH = [sys.executable, "-m", "trainer.launch"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
-LONG = {"training__steps": 4000, "checkpoint__interval_steps": 4000}
+LONG = {"training__steps": 1_000_000, "checkpoint__interval_steps": 1_000_000, "metrics__interval_steps": 10}
 
 
 def environment() -> dict[str, str]:
@@ -26,22 +29,17 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def launched(run, *options: str, **changes) -> Iterator[subprocess.Popen]:
-    """The launcher with two ranks, as a process of its own. Killed, with its ranks, if the test leaves it running."""
-    options = options or ("--nproc-per-node", "2")
-    with run.log.open("a") as log:
-        process = subprocess.Popen(
-            [*LAUNCH, *options, "--", *run.arguments(**changes)], stdout=log, stderr=log, env=environment()
-        )
+def launched(run, *options: str, **changes) -> Iterator[Any]:
+    """The launcher with two ranks. Killed, with its ranks, if the test leaves it running."""
+    launcher = run.launch(*(options or ("--nproc-per-node", "2")), **changes)
     try:
-        yield process
+        yield launcher
     finally:
-        process.kill()
-        process.wait()
+        launcher.kill()
 
 
-def ranks_of(process: subprocess.Popen) -> list[psutil.Process]:
-    return [child for child in psutil.Process(process.pid).children() if "trainer" in command_of(child)]
+def ranks_of(launcher: Any) -> list[psutil.Process]:
+    return [child for child in psutil.Process(launcher.pids[0]).children() if "trainer" in command_of(child)]
 
 
 def command_of(process: psutil.Process) -> list[str]:
@@ -52,48 +50,44 @@ def command_of(process: psutil.Process) -> list[str]:
         return []
 
 
-def gone(processes: list[psutil.Process], seconds: float = 5) -> bool:
-    return not psutil.wait_procs(processes, timeout=seconds)[1]
+def gone(processes: list[psutil.Process]) -> bool:
+    return not psutil.wait_procs(processes, timeout=WAIT_SECONDS)[1]
 
 
 def test_told_to_go_the_ranks_save_and_the_status_asks_for_another_start(new_run: Callable) -> None:
-    settings = {"training__steps": 200, "checkpoint__interval_steps": 200}
-    uninterrupted = new_run(**settings).go(2)
-    run = new_run(**settings)
-    with launched(run) as launcher:
-        run.wait_for_step(5)
-        told = time.monotonic()
-        launcher.send_signal(signal.SIGTERM)
-        assert launcher.wait(30) == 75, run.log.read_text()
-    assert time.monotonic() - told < 15
+    """As a person starts it, from the first import on."""
+    run = new_run(optimizer__schedule="constant")
+    command = [*LAUNCH, "--nproc-per-node", "2", "--", *run.arguments(**LONG)]
+    with run.log.open("a") as log, subprocess.Popen(command, stdout=log, stderr=log, env=environment()) as launcher:
+        try:
+            run.wait_for_step(10)
+            launcher.send_signal(signal.SIGTERM)
+            assert launcher.wait(WAIT_SECONDS) == 75, run.log.read_text()
+        finally:
+            launcher.kill()
     assert run.outcome["outcome"] == "preempted"
     stopped_at = run.outcome["step"]
-    assert 5 <= stopped_at < 200
+    assert stopped_at >= 10
     assert f"ended at step {stopped_at}, newest checkpoint {run.outcome['checkpoint']}" in run.log.read_text()
 
-    with launched(run) as launcher:
-        assert launcher.wait(60) == 0, run.log.read_text()
-    assert run.outcome == {**run.outcome, "outcome": "finished", "step": 200, "resumed_from_step": stopped_at}
-    assert run.steps == uninterrupted.steps
-
-
-def test_killed_launcher_leaves_no_rank_alive(new_run: Callable) -> None:
-    run = new_run(**LONG)
-    with launched(run) as launcher:
-        run.wait_for_step(2)
-        ranks = ranks_of(launcher)
-        assert len(ranks) == 2
-        launcher.kill()
-        assert gone(ranks)
+    end = {"training__steps": stopped_at + 20, "checkpoint__interval_steps": 1_000_000, "metrics__interval_steps": 10}
+    with launched(run, checkpoint__allow_changed=["training.steps"], **end) as launcher:
+        assert launcher.wait() == [0], run.log.read_text()
+    assert run.outcome["outcome"] == "finished"
+    assert (run.outcome["step"], run.outcome["resumed_from_step"]) == (stopped_at + 20, stopped_at)
+    uninterrupted = new_run(optimizer__schedule="constant", **end).go(2)
+    assert run.steps[stopped_at + 20] == uninterrupted.steps[stopped_at + 20]
+    common = run.steps.keys() & uninterrupted.steps.keys()
+    assert {step: run.steps[step] for step in common} == {step: uninterrupted.steps[step] for step in common}
 
 
 def test_a_rank_that_is_killed_ends_the_gang_as_failed(new_run: Callable) -> None:
     run = new_run(**LONG)
     with launched(run) as launcher:
-        run.wait_for_step(2)
+        run.wait_for_step(10)
         ranks = ranks_of(launcher)
         ranks[1].kill()
-        assert launcher.wait(20) == 1
+        assert launcher.wait() == [1]
         assert gone(ranks)
     assert "was ended by SIGKILL" in run.log.read_text()
     assert run.outcome["outcome"] == "failed"
@@ -102,80 +96,76 @@ def test_a_rank_that_is_killed_ends_the_gang_as_failed(new_run: Callable) -> Non
 def test_a_rank_that_can_not_end_is_killed_when_its_time_is_up_and_the_run_is_to_start_again(new_run: Callable) -> None:
     run = new_run(**LONG)
     with launched(run, "--nproc-per-node", "2", "--shutdown-timeout", "4") as launcher:
-        run.wait_for_step(2)
+        run.wait_for_step(10)
         ranks = ranks_of(launcher)
         ranks[1].suspend()
         told = time.monotonic()
-        launcher.send_signal(signal.SIGTERM)
-        assert launcher.wait(20) == 75
+        launcher.signal(0, signal.SIGTERM)
+        assert launcher.wait() == [75]
         assert time.monotonic() - told > 4
         assert gone(ranks)
     assert "killed: still running 4 s after SIGTERM" in run.log.read_text()
 
 
 def test_sigusr1_profiles_every_rank_and_a_rank_that_stops_ends_the_gang_as_hung(new_run: Callable) -> None:
-    run = new_run(**LONG, watchdog__seconds=3)
+    run = new_run(**LONG, watchdog__seconds=12)
     with launched(run) as launcher:
-        run.wait_for_step(2)
+        run.wait_for_step(10)
         ranks = ranks_of(launcher)
-        launcher.send_signal(signal.SIGUSR1)
+        launcher.signal(0, signal.SIGUSR1)
         run.wait_for(lambda: len(list(run.directory.glob("profile/steps-*-rank[01].json.gz"))) == 2)
         ranks[1].suspend()
-        assert launcher.wait(40) == 76
+        assert launcher.wait() == [76]
         assert gone(ranks)
     assert "rank 1 has been silent for" in run.outcome["reason"]
 
 
 def test_told_to_go_while_starting_nothing_is_lost_and_no_rank_is_left(new_run: Callable) -> None:
-    run = new_run(**LONG)
-    with launched(run) as launcher:
-        run.wait_for(lambda: len(ranks_of(launcher)) == 2)
+    run = new_run(**LONG | {"metrics__interval_steps": 1})
+    with launched(run, "--nproc-per-node", "1") as launcher:
+        run.wait_for(lambda: ranks_of(launcher))
         ranks = ranks_of(launcher)
-        launcher.send_signal(signal.SIGTERM)
-        assert launcher.wait(30) == 75
+        launcher.signal(0, signal.SIGTERM)
+        assert launcher.wait() == [75]
         assert gone(ranks)
-    assert not run.checkpoints.exists()
+    if run.steps:  # it was further than this test: on a busy machine that may be
+        assert run.outcome["checkpoint"] == str(run.checkpoints / f"step-{max(run.steps):08d}")
+    else:
+        assert not list(run.checkpoints.glob("step-*"))
 
 
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
-def node(rank: int, port: str) -> list[str]:
-    place = ["--nnodes", "2", "--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port", port]
+def node(rank: int, port: int) -> list[str]:
+    place = ["--nnodes", "2", "--node-rank", str(rank), "--master-addr", "127.0.0.1", "--master-port", str(port)]
     return ["--nproc-per-node", "1", *place]
 
 
-def test_two_nodes_meet_and_a_signal_to_one_ends_both_saved(new_run: Callable) -> None:
+def test_two_nodes_meet_one_is_started_anew_and_waits_for_the_new_gang_and_a_signal_to_it_ends_both_saved(
+    new_run: Callable,
+) -> None:
     run, port = new_run(**LONG), free_port()
     with launched(run, *node(1, port)) as second:
-        time.sleep(1)  # it has to wait for the first
+        time.sleep(1)  # mostly, it has to wait for the first
         with launched(run, *node(0, port)) as first:
-            run.wait_for_step(3)
-            second.send_signal(signal.SIGTERM)
-            assert (first.wait(30), second.wait(30)) == (75, 75), run.log.read_text()
+            run.wait_for_step(10)
+            (first_rank,), second_rank = ranks_of(first), ranks_of(second)
+            first_rank.suspend()  # so that the old gang is still there when the new node comes
+            second.kill()
+            assert gone(second_rank), "it goes with its launcher"
+            with launched(run, *node(1, port)) as again:
+                time.sleep(4)  # several times what it needs to find the old gang's place taken, if it is not busy
+                assert again.running
+                assert not ranks_of(again)
+                first_rank.resume()
+                assert first.wait() == [1]
+                assert not ranks_of(again)
+                run.directory.joinpath("metrics.jsonl").unlink()
+                with launched(run, *node(0, port)) as first_again:
+                    run.wait_for_step(10)
+                    again.signal(0, signal.SIGTERM)
+                    assert first_again.wait() + again.wait() == [75, 75], run.log.read_text()
     assert run.outcome["outcome"] == "preempted"
     assert run.outcome["reason"] == "SIGTERM (rank 1)"
-
-
-def test_a_node_started_anew_waits_for_the_new_gang(new_run: Callable) -> None:
-    run, port = new_run(**LONG), free_port()
-    with launched(run, *node(0, port)) as first, launched(run, *node(1, port)) as second:
-        run.wait_for_step(1)
-        first_rank = ranks_of(first)[0]
-        second.kill()
-        second.wait()
-        first_rank.suspend()  # so that the old gang is still there when the new node comes
-        with launched(run, *node(1, port)) as again:
-            time.sleep(4)
-            assert again.poll() is None
-            assert not ranks_of(again)
-            first_rank.resume()
-            assert first.wait(30) == 1
-            with launched(run, *node(0, port)):
-                run.wait_for(lambda: ranks_of(again))
+    assert run.outcome["checkpoint"] == str(run.checkpoints / f"step-{run.outcome['step']:08d}")
 
 
 def test_a_port_in_use_is_told_as_what_it_is(new_run: Callable) -> None:
@@ -184,7 +174,7 @@ def test_a_port_in_use_is_told_as_what_it_is(new_run: Callable) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         command = [*LAUNCH, *node(0, str(port)), "--", *new_run().arguments()]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=WAIT_SECONDS)
     assert done.returncode == 2
     assert f"--master-port {port}: can't be served here" in done.stderr
     assert "Traceback" not in done.stderr
@@ -210,21 +200,19 @@ def test_what_can_not_be_done_is_told_once_and_at_once(
     run = new_run()
     run.settings |= changes
     command = [*LAUNCH, "--nproc-per-node", "2", *options, "--", *run.arguments()]
-    started = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=WAIT_SECONDS)
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("trainer: ") == 1
     assert "Traceback" not in done.stderr
     assert not run.directory.exists()
-    assert time.monotonic() - started < 10
 
 
 def test_torchrun_starts_it_too_and_fsdp_reaches_the_losses_of_one_process(new_run: Callable) -> None:
     alone = new_run(model__dropout=0.0).go()
     run = new_run(model__dropout=0.0, parallel__strategy="fsdp")
     command = [*TORCHRUN, "-m", "trainer", *run.arguments()]
-    subprocess.run(command, check=True, env=environment(), capture_output=True, timeout=120)
+    subprocess.run(command, check=True, env=environment(), capture_output=True, timeout=WAIT_SECONDS)
     assert run.outcome["outcome"] == "finished"
     for step, (loss, norm) in alone.steps.items():
         assert run.steps[step] == pytest.approx((loss, norm), rel=1e-4), step
@@ -233,7 +221,7 @@ def test_torchrun_starts_it_too_and_fsdp_reaches_the_losses_of_one_process(new_r
 def test_python_m_trainer_runs_alone(new_run: Callable) -> None:
     run = new_run()
     command = [sys.executable, "-m", "trainer", *run.arguments()]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=WAIT_SECONDS)
     assert done.returncode == 0, done.stderr
     assert run.outcome["outcome"] == "finished"
     assert "step 12/12" in done.stderr
@@ -253,7 +241,9 @@ def test_python_m_trainer_runs_alone(new_run: Callable) -> None:
 def test_an_environment_that_no_launcher_makes_is_refused(new_run: Callable, said_of_ranks: dict, told: str) -> None:
     run = new_run()
     command = [sys.executable, "-m", "trainer", *run.arguments()]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment() | said_of_ranks, timeout=60)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment() | said_of_ranks, timeout=WAIT_SECONDS
+    )
     assert done.returncode == 2
     assert f"trainer: the environment's {told}" in done.stderr
     assert "unset it for one process" in done.stderr
