@@ -6,12 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from trainyard.local.paths import ROOT
 
@@ -85,13 +85,15 @@ def test_an_environment_is_clean_without_network_and_whatever_the_user_has_set(e
     assert cluster["inputs"]["roleArn"].startswith("arn:aws:iam::123456789012:role/trainyard-")
 
 
-def test_an_environment_for_government_data_is_clean_because_its_class_locks_it():
+def test_an_environment_for_government_data_is_clean_because_its_class_locks_it_and_a_split_one_is_judged_whole():
     """The strictest class; tests/stacks/test_data_classes.py has the others, without an engine."""
-    done = _preview("prod-us", "--set=data_class=government", "--set=jurisdiction=US")
+    done = _preview("prod-us", "--set=data_class=government", "--set=jurisdiction=US", "--set=layers=true")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["status"] == "clean"
     assert [one for one in report["policies"] if one["level"] == "mandatory"] == []
+    stacks = {one["urn"].split(":")[2] for one in report["resources"]}
+    assert stacks == {"prod-us-data", "prod-us-cluster", "prod-us-workloads"}
     made = {one["type"].rpartition(":")[2]: one["inputs"] for one in report["resources"]}
     assert made["VaultLockConfiguration"]["minRetentionDays"] == 30
     rules = [
@@ -134,13 +136,6 @@ def test_a_failing_engine_is_no_clean_environment():
     assert "us-east-1x" in done.stderr
 
 
-def test_a_split_environment_is_judged_whole():
-    done = _preview("dev", "--set=layers=true", "--set=owner=team")
-    assert done.returncode == 0, done.stderr
-    stacks = {one["urn"].split(":")[2] for one in json.loads(done.stdout)["resources"]}
-    assert stacks == {"dev-data", "dev-cluster", "dev-workloads"}
-
-
 def _marked(mark: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
@@ -155,16 +150,11 @@ def _marked(mark: str) -> list[psutil.Process]:
 def test_a_killed_preview_leaves_no_process_and_the_next_run_no_folder(tmp_path):
     settings = {**os.environ, "TMPDIR": str(tmp_path), "MARK": str(tmp_path)}
     killed = subprocess.Popen([*COMMAND, "dev"], env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    started = time.monotonic()
-    while not list(tmp_path.glob("*/rehearsal/services.json")) and time.monotonic() < started + 60:
-        time.sleep(0.05)
+    wait_until(lambda: list(tmp_path.glob("*/rehearsal/services.json")))
     assert len(_marked(str(tmp_path))) > 4
     killed.kill()
     killed.wait()
-    ended = time.monotonic()
-    while _marked(str(tmp_path)) and time.monotonic() < ended + 5:
-        time.sleep(0.05)
-    assert _marked(str(tmp_path)) == []
+    wait_until(lambda: not _marked(str(tmp_path)))
     (left,) = tmp_path.iterdir()
 
     # The next run begins by clearing; that it cannot go on is the quickest way to its end.
