@@ -33,6 +33,9 @@ __all__ = ["ACCOUNT_ID", "Engine", "EngineError", "Event", "Result", "emulated_a
 
 ACCOUNT_ID = "123456789012"
 _STATE_VERSION = 3
+# They protect nothing: the state is of an emulated account. `pulumi stack init` made the salt for the phrase.
+_PASSPHRASE = "rehearsal"  # noqa: S105
+_SALT = "v1:tNrh4qowKrM=:v1:VPvf3bUBOsrzb/tD:M1Es5sK04grmIc76U/1YCWMhziLXIw=="
 _STACK_TYPE = "pulumi:pulumi:Stack"
 
 
@@ -83,7 +86,7 @@ class Engine:
         mine.update(
             PULUMI_HOME=str(self.home / "pulumi-home"),
             PULUMI_BACKEND_URL=f"file://{quote(str(self.home / 'state'))}",
-            PULUMI_CONFIG_PASSPHRASE="rehearsal",  # noqa: S106  # protects nothing: the state is of an emulated account
+            PULUMI_CONFIG_PASSPHRASE=_PASSPHRASE,
             PULUMI_SKIP_UPDATE_CHECK="true",
             PULUMI_DEBUG_COMMANDS="true",  # the flag --event-log is one of them
             PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION="true",
@@ -179,7 +182,10 @@ class Engine:
         return self._kept_state() or self._json("stack", "export", "--stack", self.stack)
 
     def take_over(self, export: Mapping[str, Any]) -> None:
-        """Make an exported deployment the stack's state, whatever it was before."""
+        """Make an exported deployment the stack's state, whatever it was before. Its secrets have to be open: the key
+        that closed them is elsewhere, and the rehearsal's own closes them again."""
+        provider = {"type": "passphrase", "state": {"salt": _SALT}}  # without one the engine ends in a panic
+        export = {**export, "deployment": {**export["deployment"], "secrets_providers": provider}}
         with tempfile.NamedTemporaryFile("w", dir=self.home / "temp", suffix=".json", encoding="utf-8") as file:
             json.dump(export, file)
             file.flush()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trainyard.cli import environments
-from trainyard.cli.review.model import Standing, environment_of
+from trainyard.cli.review.model import Review, Standing, environment_of
 from trainyard.local import foreign_state, revision
 from trainyard.local.changes import Operation
 from trainyard.local.engine import ACCOUNT_ID
@@ -77,7 +79,7 @@ def revisions(tmp_path: Path) -> Callable[..., tuple[Source, Source]]:
     return make
 
 
-def test_changes_losses_and_findings_of_a_change(revisions: Callable[[str, str], tuple[Source, Source]]) -> None:
+def test_changes_losses_and_findings_of_a_change(revisions: Callable[..., tuple[Source, Source]]) -> None:
     renamed = ALIASED.replace('"called"', '"renamed"').format(aliases=', aliases=[pulumi.Alias(name="called")]')
     after = BEFORE.replace("enable_key_rotation=True", "enable_key_rotation=False") + renamed
     base, head = revisions(after, "/second", BEFORE + RETAINED + ALIASED.format(aliases=""))
@@ -124,6 +126,20 @@ def test_what_cannot_be_applied_on_top_is_told_and_judged_alone(
     assert told.exit_status != 0
 
 
+def test_what_mends_a_revision_that_does_not_come_up_is_judged_alone(
+    revisions: Callable[..., tuple[Source, Source]],
+) -> None:
+    base, head = revisions(BEFORE, "/first", "raise RuntimeError('it was broken')")
+
+    told = environment_of(compare("dev", base, head))
+
+    assert "it was broken" in told.apply_error
+    assert "judged alone" in told.apply_error
+    assert (told.resources_before, told.resources_after, told.changes) == (0, 3, ())
+    assert {one.standing for one in told.findings} == {Standing.NEW}
+    assert told.exit_status in (1, 3)
+
+
 def test_an_environment_that_is_new_and_then_one_that_stands_elsewhere(
     revisions: Callable[[str, str], tuple[Source, Source]],
 ) -> None:
@@ -136,8 +152,42 @@ def test_an_environment_that_is_new_and_then_one_that_stands_elsewhere(
     assert (told.resources_before, told.resources_after) == (0, 3)
     assert all(one.standing is Standing.NEW for one in told.findings)
 
-    theirs = json.dumps(new.head.export).replace(ACCOUNT_ID, "210987654321")
+    elsewhere = copy.deepcopy(new.head.export)
+    add_what_only_production_has(elsewhere["deployment"]["resources"])
+    theirs = json.dumps(elsewhere).replace(ACCOUNT_ID, "210987654321")
     told = environment_of(compare_with_state("dev", foreign_state.read(theirs, "trainyard", "dev"), "state.json", head))
     assert told.apply_error == ""
-    assert [(one.change.name, one.change.operation) for one in told.changes] == [("logs", Operation.REPLACE)]
+    assert [(one.change.name, one.change.operation) for one in told.changes] == [
+        ("logs", Operation.REPLACE),
+        *((name, Operation.DELETE) for name in ("odd", "sealed")),
+    ]
     assert told.of(Standing.NEW) == []
+    assert "swordfish" not in json.dumps(Review("state.json", "working tree", (told,)).as_json(), default=str)
+
+
+def add_what_only_production_has(resources: list[dict[str, Any]]) -> None:
+    """Secrets, closed and open, of the stack's own key; an older provider; a kind that is not emulated."""
+    secret = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
+    stack = resources[0]["urn"]
+    before = stack.partition("::")[0] + "::trainyard::"
+    (aws,) = (one for one in resources if one["type"] == "pulumi:providers:aws")
+    for side in ("inputs", "outputs"):
+        aws[side]["version"] = "6.1.0"
+
+    def add(type_: str, name: str, **outputs: Any) -> None:
+        resources.append(
+            {
+                "urn": f"{before}{type_}::{name}",
+                "type": type_,
+                "custom": True,
+                "id": f"{name}-1",
+                "parent": stack,
+                "provider": f"{aws['urn']}::{aws['id']}",
+                "inputs": {},
+                "outputs": outputs,
+            }
+        )
+
+    add("aws:fake/thing:Thing", "odd", password={**secret, "ciphertext": "v1:a:b"})
+    opened = {**secret, "plaintext": json.dumps("swordfish")}
+    add("aws:secretsmanager/secretVersion:SecretVersion", "sealed", secretString=opened)
