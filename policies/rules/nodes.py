@@ -13,6 +13,7 @@ from trainyard.policies.subnets import is_public, named
 from trainyard.policies.values import UNKNOWN, Value, shown
 
 _ATTACHMENTS = frozenset({"aws:iam/rolePolicyAttachment:RolePolicyAttachment"})
+_ROLES = frozenset({"aws:iam/role:Role"})
 _ENTRIES = frozenset({"aws:eks/accessEntry:AccessEntry"})
 _NODE_ENTRIES = ("EC2", "EC2_LINUX", "EC2_WINDOWS", "HYBRID_LINUX")
 _POLICIES = frozenset({"aws:iam/policy:Policy"})
@@ -138,7 +139,7 @@ def own_template(group: Resource) -> Iterator[Finding]:
     "eks-node-role-minimal",
     title="The nodes' role can do what nodes do, and nothing for the pods",
     severity=Severity.HIGH,
-    applies={"aws:iam/role:Role"},
+    applies=_ROLES | NODE_GROUPS,
     controls={"CIS EKS": ("5.2.1",), "NIST 800-53": ("AC-6", "AC-3"), "ISO 27001": ("A.8.2", "A.5.15")},
     why=(
         "Every pod that gets at a node's credentials, whoever it belongs to, can do all that the node's role can. "
@@ -149,7 +150,11 @@ aws.eks.PodIdentityAssociation(name, cluster_name=cluster.name, namespace="train
     role_arn=trainer_role.arn)                   # and take the policy from the nodes' role
 """,
 )
-def node_role_minimal(role: Resource, graph: Graph) -> Iterator[Finding]:
+def node_role_minimal(resource: Resource, graph: Graph) -> Iterator[Finding]:
+    if resource.type in NODE_GROUPS:
+        yield from _role_of_the_stack(resource, graph)
+        return
+    role = resource
     groups = graph.attached(role, NODE_GROUPS, "nodeRoleArn")
     entries = graph.attached(role, _ENTRIES, "principalArn")
     users = [*groups.certain, *(one for one in entries.certain if _for_nodes(one))]
@@ -161,6 +166,15 @@ def node_role_minimal(role: Resource, graph: Graph) -> Iterator[Finding]:
         yield from extras
     elif extras:
         yield unverified(f"it has more than a node needs; whether {doubtful[0].name} uses it is not known yet")
+
+
+def _role_of_the_stack(group: Resource, graph: Graph) -> Iterator[Finding]:
+    """A role that this stack does not make is judged by nobody, be it the administrators'."""
+    name = group["nodeRoleArn"]
+    if not any(graph.refers(group, "nodeRoleArn", role) for role in graph.of(_ROLES)):
+        yield unverified(
+            "what the nodes' role may do is not told here: it is no role that this stack surely makes", name
+        )
 
 
 def _for_nodes(entry: Resource) -> bool:
