@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from pathlib import Path
@@ -68,7 +68,7 @@ def lab(tmp_path_factory) -> Iterator[Lab]:
     with plugins(empty[0]) as attached:
 
         @contextmanager
-        def stack_for(program: str) -> Iterator[AttachedEngine]:
+        def stack_for(program: str) -> Generator[AttachedEngine]:
             engine = empty.pop() if empty else another()
             engine.attached = attached
             engine.ensure_stack()

@@ -35,5 +35,5 @@ class _Kubernetes(kubernetes.Servicer):
 
 
 if __name__ == "__main__":
-    aws_provider.Account = cache(Account)
+    aws_provider.Account = cache(Account)  # ty: ignore[invalid-assignment]
     serve({"aws": _Aws, "kubernetes": _Kubernetes}[sys.argv[1]](), _THREADS)
