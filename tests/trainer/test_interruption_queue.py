@@ -17,6 +17,7 @@ from trainer.config_sections import PreemptionConfig
 from trainer.errors import UserError
 from trainer.interruption_queue import QueueListener
 from trainer.preemption import Notice
+from waiting import wait_until
 
 INSTANCE = "i-1234567890abcdef0"
 GONE = (400, {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "The specified queue does not exist."})
@@ -124,18 +125,8 @@ def listening(queue: Queue) -> Iterator[Callable[..., Notice]]:
         listener.close()
 
 
-def heard(notice: Notice, seconds: float = 20) -> bool:
-    deadline = time.monotonic() + seconds
-    while not notice.received and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return notice.received
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def heard(notice: Notice) -> bool:
+    return wait_until(lambda: notice.received)
 
 
 def test_a_warning_that_lies_there_is_heard_before_training_starts(queue: Queue, listening: Callable) -> None:
@@ -191,7 +182,7 @@ def test_a_queue_that_does_not_exist_or_may_not_be_read_is_the_users_to_put_righ
 def test_nothing_but_what_a_training_role_may_is_asked_of_the_queue(queue: Queue, listening: Callable) -> None:
     queue.answers = [NOTHING, carrying(warning("i-0")), carrying(warning())]
     assert heard(listening())
-    until(lambda: queue.of("DeleteMessage"))
+    wait_until(lambda: queue.of("DeleteMessage"))
     assert {action for action, _ in queue.asked} == {"ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility"}
 
 
@@ -201,7 +192,7 @@ def test_others_messages_go_back_at_once_and_strange_ones_do_no_harm(queue: Queu
     back = queue.of("ChangeMessageVisibility")
     assert {one["ReceiptHandle"] for one in back} == {f"handle-{number}" for number in range(4)}
     assert {one["VisibilityTimeout"] for one in back} == {0}
-    until(lambda: len(queue.of("DeleteMessage")) == 1)
+    wait_until(lambda: len(queue.of("DeleteMessage")) == 1)
 
 
 def test_a_block_that_ends_is_left_in_time_and_the_message_stays_for_the_others(

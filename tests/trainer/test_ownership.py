@@ -77,11 +77,18 @@ def test_a_folder_is_held_until_its_process_is_killed(
     assert holder(tmp_path) is None
 
 
-def test_one_that_is_about_to_end_is_waited_for(tmp_path: Path, own: Owner) -> None:
+def test_one_that_is_about_to_end_is_waited_for(tmp_path: Path, own: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     with other_process(tmp_path) as other:
-        subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {other.pid}"])
+        waits = []
+
+        def end_it(seconds: float) -> None:
+            waits.append(seconds)
+            other.kill()
+            other.wait()
+
+        monkeypatch.setattr(ownership.time, "sleep", end_it)
         hold(tmp_path, own)
-        other.wait()
+        assert len(waits) == 1
     release(tmp_path)
 
 

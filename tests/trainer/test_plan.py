@@ -18,6 +18,7 @@ from trainer.memory import estimate
 from trainer.model import Decoder
 from trainer.plan import GIB, RESERVED_BYTES, plan
 from trainer.schedule import build_optimizer
+from waiting import WAIT_SECONDS
 
 VOCABULARY = 500
 
@@ -188,7 +189,7 @@ def test_model_that_no_machine_holds_is_refused_before_it_is_built(tmp_path: Pat
     settings = ["model.width=1000000", f"run.directory={tmp_path}/run", f"checkpoint.uri={tmp_path}/saved"]
     command = [sys.executable, "-m", "trainer", "--config", "cpu-tiny", "--set=data.uri=nowhere"]
     command += [f"--set={setting}" for setting in settings]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_SECONDS)
     assert done.returncode == 2
     assert "its weights and their state take at least 715,25" in done.stderr
     assert "Traceback" not in done.stderr

@@ -21,6 +21,7 @@ from trainer.prepare import Progress, prepare
 from trainer.shards import MANIFEST, TOKENIZER, DataError, Manifest, Split, TokenShards
 from trainer.storage import Storage, StorageError, open_storage
 from trainer.storage_s3 import S3Storage
+from waiting import WAIT_SECONDS
 
 SMALL: dict[str, Any] = {"vocab_size": 400, "shard_tokens": 1000, "val_fraction": 0.2}
 
@@ -108,7 +109,7 @@ def test_the_same_text_gives_the_same_bytes(texts: Path, tmp_path: Path, threads
     prepare(str(texts), str(tmp_path / "here"), **SMALL)
     code = f"from trainer.prepare import prepare; prepare({str(texts)!r}, {str(tmp_path / 'there')!r}, **{SMALL!r})"
     environment = os.environ | {"RAYON_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=WAIT_SECONDS)
     assert content_of(tmp_path / "here") == content_of(tmp_path / "there")
 
 
@@ -315,7 +316,7 @@ def test_killed_midway_leaves_no_data_set_and_the_next_run_makes_one(
     )
     (tmp_path / "tmp").mkdir()
     killed = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path / "tmp")}, timeout=60
+        [sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path / "tmp")}, timeout=WAIT_SECONDS
     )
     assert killed.returncode == -signal.SIGKILL
     assert (tmp_path / "data/train-00000.bin").exists()
@@ -395,7 +396,7 @@ def test_a_missing_bucket_is_said_before_any_work(s3: str, texts: Path) -> None:
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "trainer.prepare", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_SECONDS)
 
 
 def test_the_command_prints_a_table_or_json(texts: Path, tmp_path: Path) -> None:
@@ -421,7 +422,9 @@ def test_terminated_it_clears_its_working_files(texts: Path, tmp_path: Path) -> 
         signal="SIGTERM", source=str(texts), to=str(tmp_path / "data"), overwrite=False, settings=SMALL
     )
     code = f"import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n{code}"
-    ended = subprocess.run([sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path / "tmp")}, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"TMPDIR": str(tmp_path / "tmp")}, timeout=WAIT_SECONDS
+    )
     assert ended.returncode == 143
     assert list((tmp_path / "tmp").iterdir()) == []
 

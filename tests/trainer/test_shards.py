@@ -14,6 +14,7 @@ import pytest
 from trainer.shards import MANIFEST, DataError, Manifest, TokenShards
 from trainer.storage import Storage, open_storage
 from trainer.storage_local import LocalStorage
+from waiting import WAIT_SECONDS
 
 SHARD_TOKENS = (1000, 1000, 333)
 
@@ -158,7 +159,7 @@ def sum_of_all(_):
 
 S3Storage.download = recorded
 with get_context("fork").Pool(4) as pool:
-    print(*set(pool.map_async(sum_of_all, range(8), chunksize=1).get(timeout=60)))
+    print(*set(pool.map_async(sum_of_all, range(8), chunksize=1).get(timeout=150)))
 """
 
 
@@ -167,7 +168,7 @@ def test_local_ranks_fetch_each_shard_once_between_them(s3: str, tmp_path: Path)
     stream = write_data_set(storage)
     fetched = tmp_path / "fetched"
     program = [sys.executable, "-c", OPEN_IN_CHILDREN, storage.uri, str(tmp_path / "cache"), str(fetched)]
-    sums = subprocess.run(program, check=True, timeout=120, capture_output=True, text=True).stdout
+    sums = subprocess.run(program, check=True, timeout=WAIT_SECONDS, capture_output=True, text=True).stdout
     assert sums.split() == [str(int(stream.astype(np.int64).sum()))]
     assert sorted(fetched.read_text().split()) == ["train-00000.bin", "train-00001.bin", "train-00002.bin"]
     assert not list((tmp_path / "cache").glob(".*"))

@@ -17,6 +17,7 @@ from faulty_s3 import NOT_IMPLEMENTED, FaultyS3, Forward
 from trainer.storage import Storage, StorageError, open_storage
 from trainer.storage_local import LocalStorage
 from trainer.storage_s3 import MULTIPART_BYTES
+from waiting import WAIT_SECONDS
 
 
 @pytest.fixture(params=["path", "s3"])
@@ -129,7 +130,7 @@ storage = open_storage(sys.argv[1])
 storage.write_bytes("shared", b"same for all")
 with get_context(sys.argv[2]).Pool(2) as pool:
     read = [pool.apply_async(storage.read_bytes, ("shared",)) for _ in range(4)]
-    assert [answer.get(timeout=60) for answer in read] == [b"same for all"] * 4
+    assert [answer.get(timeout=150) for answer in read] == [b"same for all"] * 4
 assert storage.read_bytes("shared") == b"same for all"
 """
 
@@ -137,7 +138,7 @@ assert storage.read_bytes("shared") == b"same for all"
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_a_used_storage_works_in_child_processes(storage: Storage, start_method: str) -> None:
     program = [sys.executable, "-c", READ_IN_CHILDREN, storage.uri, start_method]
-    subprocess.run(program, check=True, timeout=120)
+    subprocess.run(program, check=True, timeout=WAIT_SECONDS)
     assert storage.read_bytes("shared") == b"same for all"
 
 
