@@ -22,8 +22,6 @@ from trainyard.local.process import die_with_parent, is_running, started_at
 READY_WITHIN_SECONDS = 180
 """Far more than any start takes, a busy machine's too: it ends one that hangs."""
 _ANSWER_WITHIN_SECONDS = 5
-END_WITHIN_SECONDS = 1
-"""What a process gets to end by itself. Nothing of a rehearsal outlives it, so there is nothing to bring to safety."""
 LINES_OF_A_LOG = 6
 """How much of a log an error quotes."""
 
@@ -104,16 +102,14 @@ class Services:
         return None
 
     def end(self) -> None:
-        """End all processes, those first that need others."""
-        for process in reversed(self._processes.values()):
-            process.terminate()
-        deadline = time.monotonic() + END_WITHIN_SECONDS
-        for process in reversed(self._processes.values()):
-            try:
-                process.wait(timeout=max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """End all processes at once. Nothing of a rehearsal outlives it, so there is nothing to bring to safety.
+
+        Left to itself the API server waits a second and more for those who watch it, and they are ending too.
+        """
+        for process in self._processes.values():
+            process.kill()
+        for process in self._processes.values():
+            process.wait()
 
     def _begin(self, service: Service) -> None:
         with (self._logs / f"{service.name}.log").open("ab") as out:

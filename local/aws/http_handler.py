@@ -12,12 +12,13 @@ from http import HTTPStatus
 from typing import Any
 
 from werkzeug.exceptions import InternalServerError
+from werkzeug.serving import WSGIRequestHandler
 from werkzeug.test import run_wsgi_app
 
 _BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
-def keeping_open(handler: type) -> type:
+def keeping_open(handler: Any) -> type[WSGIRequestHandler]:
     """`handler`, of werkzeug's, as one that speaks HTTP/1.1 in full and logs no requests."""
 
     class KeepingOpen(handler):

@@ -62,7 +62,8 @@ class KeptLoader(loaders.JSONFileLoader):
 def keep() -> None:
     """Have all of botocore's loaders in this process keep what they read, where there is a cache for it."""
     with suppress(NoCacheError):
-        loaders.Loader.FILE_LOADER_CLASS = partial(KeptLoader, cache_directory() / "service-models" / _cache_key())
+        folder = cache_directory() / "service-models" / _cache_key()
+        loaders.Loader.FILE_LOADER_CLASS = partial(KeptLoader, folder)  # ty: ignore[invalid-assignment]
 
 
 @cache

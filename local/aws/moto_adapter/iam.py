@@ -62,7 +62,7 @@ def _when_asked_for(moto_reads: Callable[..., list[Any]]) -> Callable[..., list[
     def begin(backend: Any, _: dict[str, Any]) -> None:
         vars(backend).pop(_KEPT, None)
 
-    IAMBackend.managed_policies = property(kept, begin)  # ty: ignore[invalid-assignment]
+    IAMBackend.managed_policies = property(kept, begin)  # ty: ignore[invalid-attribute-access]
     return lambda _: []
 
 
