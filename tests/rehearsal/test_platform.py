@@ -141,7 +141,7 @@ def test_a_region_that_is_not_allowed_stops_the_update(tmp_path):
     text = (ROOT / "stacks/environments/Pulumi.local.yaml").read_text()
     elsewhere = tmp_path / "Pulumi.local.yaml"
     elsewhere.write_text(text.replace("us-east-1", "eu-west-1"))
-    with Rehearsal("local", tmp_path / "rehearsal", config=elsewhere) as rehearsal:
+    with Rehearsal("local", tmp_path / "rehearsal", config=elsewhere, kubernetes=False) as rehearsal:
         with pytest.raises(EngineError, match="residency-provider-region") as failed:
             rehearsal.up()
         stopped_by = {one["policy"] for one in failed.value.result.mandatory}
@@ -172,7 +172,7 @@ def test_wrong_settings_are_named_together_before_anything_is_made(tmp_path):
     }
     wrong = tmp_path / "Pulumi.local.yaml"
     wrong.write_text(yaml.safe_dump(config))
-    with Rehearsal("local", tmp_path / "rehearsal", config=wrong) as rehearsal:
+    with Rehearsal("local", tmp_path / "rehearsal", config=wrong, kubernetes=False) as rehearsal:
         with pytest.raises(EngineError) as failed:
             rehearsal.up()
         said = str(failed.value)
