@@ -46,6 +46,13 @@ class Exemption(BaseModel):
         known_as = (resource.name, f"{resource.type}::{resource.name}")
         return resource.environment == self.environment and self.resource in known_as
 
+    def says_the_same_as(self, other: Exemption) -> bool:
+        """Also where one of them gives the resource's type and the other does not."""
+        if (self.rule, self.environment) != (other.rule, other.environment):
+            return False
+        long, short = sorted((self.resource, other.resource), key=len, reverse=True)
+        return long == short or long.endswith(f"::{short}")
+
     def __str__(self) -> str:
         return f"{self.rule} on {self.resource} ({self.ticket}, {self.owner})"
 
@@ -64,13 +71,10 @@ def load(path: Path) -> tuple[Exemption, ...]:
         read = _File.model_validate(team_file.read(path) or {})
     except ValidationError as wrong:
         raise ValueError(f"{path}: {team_file.faults(wrong)}") from None
-    found: dict[tuple[str, str, str], Exemption] = {}
-    for one in read.exemptions:
-        key = (one.rule, one.environment, one.resource)
-        if key in found:
+    for place, one in enumerate(read.exemptions):
+        if any(one.says_the_same_as(earlier) for earlier in read.exemptions[:place]):
             raise ValueError(f"{path}: {one.rule} on {one.resource} in {one.environment} stands there twice")
-        found[key] = one
-    return tuple(found.values())
+    return tuple(read.exemptions)
 
 
 @cache
@@ -125,13 +129,19 @@ class Register:
 
         return in_order
 
+    @staticmethod
+    def _hint(one: Exemption) -> str:
+        if one.resource.startswith("urn:"):
+            return f"; write its name instead of its URN: {one.resource.rpartition('::')[2]}"
+        return "; each is named by itself, there are no wildcards" if set(one.resource) & set("*?") else ""
+
     def _judge(self, one: Exemption, stack: Resource, graph: Graph) -> Iterator[Finding]:
         named = [resource for resource in graph.resources if one.names(resource)]
         if one.rule not in self._known_rules:
             yield violation(f"{one}: there is no such rule")
         elif not named:
             if not is_layer(stack.urn):  # of a split environment, it may be in another stack
-                yield violation(f"{one}: there is no such resource any more")
+                yield violation(f"{one}: there is no such resource any more{self._hint(one)}")
         elif not (silenced := self._silenced[one]):
             yield violation(f"{one}: the rule has nothing against it any more")
         elif len(silenced) > 1:

@@ -14,6 +14,7 @@ _LARGEST = 20_000
 """Values in a document, aliases unfolded: some hundred times what the largest environment has."""
 _DEEPEST = 40
 """Lists and mappings within each other."""
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 class UnreadableError(Exception):
@@ -37,7 +38,7 @@ def load(text: str, kind: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
             loader.dispose()
     except RecursionError:
         raise UnreadableError("its lists and mappings are nested too deeply") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as wrong:  # 2026-13-45 is a date that is none
+    except (yaml.YAMLError, ValueError, OverflowError) as wrong:
         raise UnreadableError(str(wrong)) from None
 
 
@@ -52,7 +53,9 @@ def _size(node: yaml.Node, known: dict[int, int | None], depth: int) -> int:
     if depth > _DEEPEST:
         raise UnreadableError(f"its lists and mappings are nested too deeply in line {_line(node)}")
     size = 1
-    if isinstance(node, yaml.MappingNode):
+    if node.tag == _TIMESTAMP:
+        _refuse_days_that_are_none(node)
+    elif isinstance(node, yaml.MappingNode):
         _refuse_twins(node)
         size += sum(_size(part, known, depth + 1) for pair in node.value for part in pair)
     elif isinstance(node, yaml.SequenceNode):
@@ -71,6 +74,13 @@ def _refuse_twins(node: yaml.MappingNode) -> None:
         if (key.tag, key.value) in seen:
             raise UnreadableError(f"{key.value} stands in it twice, the second time in line {_line(key)}")
         seen.add((key.tag, key.value))
+
+
+def _refuse_days_that_are_none(node: yaml.Node) -> None:
+    try:
+        yaml.constructor.SafeConstructor().construct_yaml_timestamp(node)
+    except ValueError as wrong:
+        raise UnreadableError(f"{node.value} in line {_line(node)} is no day that there is: {wrong}") from None
 
 
 def _line(node: yaml.Node) -> int:

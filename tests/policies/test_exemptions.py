@@ -75,6 +75,12 @@ def test_no_other_resource_is_silenced() -> None:
         ([key("old", False)], {"expires": date(2028, 1, 1)}, "more than a year away"),
         ([key("old", True)], {}, "nothing against it any more"),
         ([key("new", True)], {}, "no such resource any more"),
+        ([key("old", False)], {"resource": "ol*"}, "there are no wildcards"),
+        (
+            [key("old", False)],
+            {"resource": "urn:pulumi:dev::p::aws:kms/key:Key::old"},
+            "write its name instead of its URN: old",
+        ),
         ([key("old", True)], {"rule": "kms-rotatoin"}, "no such rule"),
     ],
 )
@@ -138,6 +144,7 @@ def test_a_state_is_judged_alike() -> None:
         ("exemptions: [", "flow"),
         (f"exemptions: [{{{IN_FILE}, expires: soon, reason: a good reason it is}}]", "expires"),
         (f"exemptions: [{{{IN_FILE}, expires: 2027-01-01, reason: ok}}]", "reason"),
+        (f"exemptions:\n- {{{IN_FILE}, expires: 2026-02-30}}", "2026-02-30 in line 2 is no day that there is"),
     ],
 )
 def test_a_broken_register_stops(tmp_path: Path, content: str, why: str) -> None:
@@ -156,6 +163,24 @@ def test_an_entry_stands_there_once(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="twice"):
         load(tmp_path / "twice.yaml")
+
+
+@pytest.mark.parametrize("other", ["aws:kms/key:Key::x", "x"])
+def test_nor_by_its_name_and_again_with_its_type(tmp_path: Path, other: str) -> None:
+    first, second = {"x", "aws:kms/key:Key::x"} - {other}, other
+    rows = [ENTRY | {"resource": name, "expires": date(2027, 1, 31)} for name in (*first, second)]
+    (tmp_path / "twice.yaml").write_text(yaml.safe_dump({"exemptions": rows}))
+
+    with pytest.raises(ValueError, match="twice"):
+        load(tmp_path / "twice.yaml")
+
+
+def test_the_same_name_of_two_types_is_two_resources(tmp_path: Path) -> None:
+    names = ("aws:kms/key:Key::x", "aws:kms/alias:Alias::x")
+    rows = [ENTRY | {"resource": name, "expires": date(2027, 1, 31)} for name in names]
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump({"exemptions": rows}))
+
+    assert len(load(tmp_path / "two.yaml")) == 2
 
 
 def test_the_register_that_is_shipped_can_be_read() -> None:
