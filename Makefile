@@ -3,6 +3,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
+# Tests wait for processes a third of their time: half as many workers again as there are processors, up to six.
+WORKERS ?= $(shell n=$$(( ($$(nproc) * 3 + 1) / 2 )); echo $$(( n > 6 ? 6 : n )))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo test soak verify-aws lint format bench bench-gpu lock clean
@@ -20,7 +22,7 @@ demo: setup ## rehearse the platform, train on it, interrupt the training, resum
 	@$(BIN)/trainyard demo
 
 test: tools ## unit, rehearsal and trainer tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 soak: setup ## kill the training KILLS (100) times at random, CHAOS_SEED tells when, and see that every resume is exact
 	@CHAOS_KILLS="$${KILLS:-100}" CHAOS_SEED="$${CHAOS_SEED:-$$(date +%s)}" \
