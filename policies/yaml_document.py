@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
+from yaml.constructor import SafeConstructor
 
 _LARGEST = 20_000
 """Values in a document, aliases unfolded: some hundred times what the largest environment has."""
@@ -78,7 +79,7 @@ def _refuse_twins(node: yaml.MappingNode) -> None:
 
 def _refuse_days_that_are_none(node: yaml.Node) -> None:
     try:
-        yaml.constructor.SafeConstructor().construct_yaml_timestamp(node)
+        SafeConstructor().construct_yaml_timestamp(node)
     except ValueError as wrong:
         raise UnreadableError(f"{node.value} in line {_line(node)} is no day that there is: {wrong}") from None
 
