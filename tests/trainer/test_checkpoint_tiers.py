@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
 import psutil
 import pytest
+from free_port import free_port
 from small_training import SmallTraining, same
 from trainer.catalog import Entry, folder_name, outdated
 from trainer.checkpoint import Saved
 from trainer.manifest import MANIFEST, hash_of
+from waiting import wait_until
 
 
 def save(training: SmallTraining, ending: str = "interval") -> None:
@@ -225,9 +225,7 @@ def test_the_saving_process_ends_with_the_rank_and_a_lost_one_is_replaced(tmp_pa
 @pytest.fixture
 def s3_elsewhere(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     """A bucket, and the process that serves it: what it keeps counts for nobody here."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
@@ -265,10 +263,12 @@ def test_a_snapshot_is_not_changed_by_training_on(tmp_path: Path) -> None:
     training.step()
     training.checkpoints.save(training.state, "interval")
     numbers = training.numbers()
-    deadline = time.monotonic() + 30
-    while not training.checkpoints.finished():
+
+    def told_after_a_step() -> list:
         training.step()
-        assert time.monotonic() < deadline
+        return training.checkpoints.finished()
+
+    wait_until(told_after_a_step, every=0)
     training.checkpoints.close(wait=False)
     again = SmallTraining(tmp_path, tmp_path / "durable")
     assert again.resume() == str(tmp_path / "durable/step-00000001")

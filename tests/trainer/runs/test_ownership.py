@@ -8,13 +8,21 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import boto3
 import pytest
 
-LONG = {"training__steps": 4000, "checkpoint__interval_steps": 20, "checkpoint__asynchronous": True}
+LONG = {
+    "training__steps": 1_000_000,
+    "checkpoint__interval_steps": 20,
+    "checkpoint__asynchronous": True,
+    "metrics__interval_steps": 20,
+}
+PHASES = str(Path(__file__).parent / "phases.py")
+SLOW = {"PHASE_PAUSE": "0.02"}
+"""A run that others look at while it goes on need not take all there is of the machine."""
 
 
 def prune(place: object) -> subprocess.CompletedProcess[str]:
@@ -35,11 +43,10 @@ def prune(place: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_second_run_in_the_same_folder_ends_at_once_and_says_who_is_there(new_run: Callable, ranks: int) -> None:
     first, second = new_run(**LONG), new_run(**LONG)
+    first.program, first.environment = PHASES, SLOW
     gang = first.start(ranks)
     first.wait_for(lambda: len(first.events("checkpoint")) >= 2)
-    started = time.monotonic()
     assert second.start(ranks, checkpoint__uri=first.checkpoints).wait() == [2] * ranks
-    assert time.monotonic() - started < 30
     told = second.log.read_text()
     assert told.count("trainer: ") == 1
     assert f"{first.checkpoints}: another run is using it: process {gang.pids[0]} on {socket.gethostname()}" in told
@@ -64,13 +71,12 @@ def test_a_run_that_was_killed_is_started_again_right_away(new_run: Callable, ra
     settings = {"training__steps": 24}
     uninterrupted = new_run(**settings).go(ranks)
     run = new_run(**settings)
-    gang = run.start(ranks)
-    run.wait_for_step(6)
+    gang = run.halted(ranks, at=6)
     for pid in gang.pids:
         os.kill(pid, signal.SIGKILL)
     again = run.start(ranks)  # while the kernel may still be about the first ones' end
-    for pid in gang.pids:
-        run.ask({"wait": pid, "seconds": 10})
+    for rank in range(ranks):
+        gang.wait_for_rank(rank)
     again.finish()
     assert run.outcome["resumed_from_step"] is not None
     assert run.steps == uninterrupted.steps
@@ -88,10 +94,8 @@ def test_a_run_whose_place_in_a_bucket_was_taken_over_ends_without_touching_it(
 ) -> None:
     place = {**LONG, "checkpoint__uri": f"s3://{s3}/runs/a", "checkpoint__asynchronous": asynchronous}
     lost, successor = new_run(**place), new_run(**place)
-    gang = lost.start(2)
-    lost.wait_for(lambda: len(lost.events("checkpoint")) >= 2)
-    for rank in range(2):
-        gang.signal(rank, signal.SIGSTOP)  # what a node looks like that nobody reaches
+    # A node that nobody reaches looks like one that halts: between two saves, for what is on its way still arrives.
+    gang = lost.halted(2, at=50, land=5)
 
     further = lost.events("checkpoint")[-1]["step"] + 100
     successor.go(1, training__steps=further, checkpoint__allow_changed=["training.steps"])
@@ -100,8 +104,7 @@ def test_a_run_whose_place_in_a_bucket_was_taken_over_ends_without_touching_it(
     owner = json.loads(boto3.client("s3").get_object(Bucket=s3, Key="runs/a/owner.json")["Body"].read())
     assert owner["run"] == str(successor.directory)
 
-    for rank in range(2):
-        gang.signal(rank, signal.SIGCONT)
+    gang.go_on()
     assert gang.wait() == [2, 2], "a scheduler must not start it again: that would take the place back"
     told = lost.log.read_text()
     assert told.count("trainer: ") == 1
@@ -116,6 +119,7 @@ def test_a_run_whose_place_in_a_bucket_was_taken_over_ends_without_touching_it(
 def test_on_a_bucket_the_nodes_own_disk_tells_of_a_run_that_is_alive(new_run: Callable, s3: str, tmp_path) -> None:
     place = {**LONG, "checkpoint__uri": f"s3://{s3}/runs/a", "checkpoint__local_directory": tmp_path / "nvme"}
     first, second = new_run(**place), new_run(**place)
+    first.program, first.environment = PHASES, SLOW
     gang = first.start(2)
     first.wait_for(lambda: first.events("checkpoint"))
     assert second.start(1).wait() == [2]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,10 +63,9 @@ def test_killed_while_saving_goes_on_from_the_checkpoint_before(new_run: Callabl
     uninterrupted = new_run().go(2)
     killed = new_run()
     folder = killed.checkpoints / "step-00000008"
-    gang = killed.start(2)
-    killed.wait_for(lambda: any(folder.glob("*.distcp")))
-    gang.kill()
-    assert not (folder / "manifest.json").exists(), "the kill came too late to show anything"
+    killed.halted(2, "manifest", at=1, who=[0]).kill()  # about to write the second one
+    assert any(folder.glob("*.distcp"))
+    assert not (folder / "manifest.json").exists()
 
     killed.go(2)
     assert killed.outcome["resumed_from_step"] == 4
@@ -82,13 +83,11 @@ def test_other_ranks_resume_what_some_saved(
 ) -> None:
     alone = new_run(model__dropout=0.0).go()
     moved = new_run(model__dropout=0.0)
-    gang = moved.start(saved_by[0], parallel__strategy=saved_by[1])
-    moved.wait_for_step(5)
-    gang.kill()
+    moved.halted(saved_by[0], at=5, parallel__strategy=saved_by[1]).kill()
     moved.go(resumed_by[0], parallel__strategy=resumed_by[1])
 
     (resumed,) = moved.events("resumed")
-    assert resumed["step"] >= 4
+    assert resumed["step"] == 4
     assert ("derived" in resumed["random_numbers"]) == (resumed_by[0] > saved_by[0])
     assert moved.steps.keys() == alone.steps.keys()
     for step, (loss, norm) in alone.steps.items():
@@ -131,14 +130,34 @@ def forge_the_manifest(folder: Path) -> str:
     return "SHA-256"
 
 
+@pytest.fixture(scope="module")
+def saved_twice(make_run: Callable, tmp_path_factory: pytest.TempPathFactory):
+    """Two ranks, killed with checkpoints of steps 4 and 8. For copies only."""
+    run = make_run(tmp_path_factory.mktemp("saved-twice"))
+    run.halted(2, at=8).kill()
+    return run
+
+
+@pytest.fixture(scope="module")
+def eight_steps(make_run: Callable, tmp_path_factory: pytest.TempPathFactory):
+    """One rank, finished, with checkpoints of steps 4 and 8. For copies only."""
+    return make_run(tmp_path_factory.mktemp("eight-steps"), training__steps=8).go()
+
+
+def copy(run: Any, to: Any) -> None:
+    """What `run` has left behind: its record and its checkpoints."""
+    for source, target in ((run.directory, to.directory), (run.checkpoints, to.checkpoints)):
+        shutil.copytree(source, target)
+
+
 @pytest.mark.parametrize(
     "damage", [flip_a_byte, truncate, lose_a_file, lose_the_manifest, cut_the_manifest, forge_the_manifest]
 )
-def test_damaged_checkpoint_is_refused_by_name_and_the_one_before_used(new_run: Callable, damage: Callable) -> None:
+def test_damaged_checkpoint_is_refused_by_name_and_the_one_before_used(
+    new_run: Callable, saved_twice: Any, damage: Callable
+) -> None:
     run = new_run()
-    gang = run.start(2)
-    run.wait_for(lambda: (run.checkpoints / "step-00000008" / "manifest.json").exists())
-    gang.kill()
+    copy(saved_twice, run)
     reason = damage(run.checkpoints / "step-00000008")
     run.go(2)
 
@@ -150,8 +169,9 @@ def test_damaged_checkpoint_is_refused_by_name_and_the_one_before_used(new_run: 
     assert run.steps.keys() == set(range(1, 13))
 
 
-def test_without_any_sound_checkpoint_the_run_begins_anew(new_run: Callable) -> None:
-    run = new_run(training__steps=8).go()
+def test_without_any_sound_checkpoint_the_run_begins_anew(new_run: Callable, eight_steps: Any) -> None:
+    run = new_run(training__steps=8)
+    copy(eight_steps, run)
     before = run.steps
     for folder in run.checkpoints.glob("step-*"):
         flip = folder / "__0_0.distcp"
@@ -175,8 +195,9 @@ def test_only_the_last_checkpoints_are_kept(new_run: Callable) -> None:
     assert sorted(folder.name for folder in run.checkpoints.glob("step-*")) == ["step-00000010", "step-00000012"]
 
 
-def test_changed_settings_are_refused_with_the_difference_unless_allowed(new_run: Callable) -> None:
-    run = new_run(training__steps=8).go()
+def test_changed_settings_are_refused_with_the_difference_unless_allowed(new_run: Callable, eight_steps: Any) -> None:
+    run = new_run(training__steps=8)
+    copy(eight_steps, run)
     refused = run.start(optimizer__learning_rate=0.02, training__steps=12)
     assert refused.wait() == [2]
     said = run.log.read_text()
@@ -189,8 +210,11 @@ def test_changed_settings_are_refused_with_the_difference_unless_allowed(new_run
     assert run.steps.keys() == set(range(1, 13))
 
 
-def test_a_run_that_is_past_the_steps_asked_for_is_refused_and_left_as_it_is(new_run: Callable) -> None:
-    run = new_run(training__steps=8).go()
+def test_a_run_that_is_past_the_steps_asked_for_is_refused_and_left_as_it_is(
+    new_run: Callable, eight_steps: Any
+) -> None:
+    run = new_run(training__steps=8)
+    copy(eight_steps, run)
     kept = sorted(run.checkpoints.glob("step-*"))
     assert run.start(training__steps=6, checkpoint__allow_changed=["training.steps"]).wait() == [2]
     assert "is of step 8, beyond training.steps, which is 6" in run.log.read_text()
@@ -207,8 +231,9 @@ def test_an_average_that_was_never_kept_is_refused_in_words(new_run: Callable) -
     assert "Traceback" not in said
 
 
-def test_other_data_is_refused(new_run: Callable, write_tokens: Callable, tmp_path: Path) -> None:
-    run = new_run(training__steps=8).go()
+def test_other_data_is_refused(new_run: Callable, eight_steps: Any, write_tokens: Callable, tmp_path: Path) -> None:
+    run = new_run(training__steps=8)
+    copy(eight_steps, run)
     (tmp_path / "other").mkdir()
     write_tokens(tmp_path / "other", {"train": (1400, 1237), "val": (401,)})
     assert run.start(data__uri=tmp_path / "other").wait() == [2]
@@ -222,9 +247,7 @@ def test_evaluation_changes_neither_training_nor_what_is_saved_after_it(
     settings = {"parallel__strategy": strategy, "training__precision": precision}
     plain = new_run(**settings).go(2)
     evaluated = new_run(**settings, evaluation__interval_steps=4, evaluation__samples=7)
-    gang = evaluated.start(2)
-    evaluated.wait_for_step(7)
-    gang.kill()
+    evaluated.halted(2, at=7).kill()
     evaluated.go(2)
     assert evaluated.steps == plain.steps
     assert [line["step"] for line in evaluated.events("evaluation")] == [4, 8, 12]

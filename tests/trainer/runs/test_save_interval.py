@@ -8,10 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 AUTO = {"checkpoint__interval_steps": "auto", "training__steps": 260, "metrics__interval_steps": 10}
+PHASES = str(Path(__file__).parent / "phases.py")
+SLOW = {"PHASE_PAUSE": "0.03"}
+"""A save of these small states is to cost few steps, on a machine with a slow disk or much else to do as well."""
 
 
 def test_saves_are_cheap_and_failures_frequent_so_it_saves_more_often(new_run: Callable) -> None:
-    run = new_run(**AUTO, checkpoint__mean_seconds_between_failures=0.5).go(2)
+    run = new_run(**AUTO | {"training__steps": 170}, checkpoint__mean_seconds_between_failures=0.5)
+    run.program, run.environment = PHASES, SLOW
+    run.go(2)
     saved = [event["step"] for event in run.events("checkpoint")]
     told = run.events("interval")
     assert saved[0] == told[0]["step"] == 100, "nothing is measured before"
@@ -27,9 +32,7 @@ def test_saves_are_cheap_and_failures_frequent_so_it_saves_more_often(new_run: C
 
 def test_after_a_failure_more_failures_are_expected(new_run: Callable) -> None:
     run = new_run(**AUTO, checkpoint__mean_seconds_between_failures=1e6)
-    gang = run.start()
-    run.wait_for(lambda: run.events("interval"))
-    gang.kill()
+    run.halted(at=110).kill()
     assert "every 11.6 days" in run.events("interval")[0]["reason"]
     run.go(checkpoint__allow_changed=["training.steps"], training__steps=300)
     later = run.events("interval")[-1]
@@ -40,9 +43,8 @@ def test_after_a_failure_more_failures_are_expected(new_run: Callable) -> None:
 
 def test_a_resumed_run_begins_with_what_saves_have_cost_before(new_run: Callable) -> None:
     run = new_run(**AUTO, checkpoint__mean_seconds_between_failures=0.5)
-    gang = run.start(2)
-    run.wait_for(lambda: len(run.events("checkpoint")) >= 2)
-    gang.kill()
+    run.environment = SLOW
+    run.halted(2, "save", at=2).kill()  # about to make the third one
     saved = run.events("checkpoint")
     costs = json.loads(Path(saved[1]["uri"], "manifest.json").read_text())["history"]["costs"]
     assert costs["upload_seconds"] == saved[0]["seconds"], "known when the second one was saved"
@@ -50,6 +52,7 @@ def test_a_resumed_run_begins_with_what_saves_have_cost_before(new_run: Callable
     assert 0 < costs["stall_seconds"] < saved[0]["stall_seconds"], "the first save stalls longer"
 
     before = len(run.events("interval"))
+    run.program = PHASES
     run.go(2, checkpoint__keep_last=50)
     (resumed,) = run.events("resumed")
     told = run.events("interval")[before]
