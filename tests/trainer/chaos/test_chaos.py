@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -23,6 +24,7 @@ SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
 SETTINGS = {
     "training__steps": 30,
     "checkpoint__interval_steps": 3,
+    "checkpoint__asynchronous": True,
     "checkpoint__keep_last": 2,
     "evaluation__interval_steps": 7,
     "evaluation__samples": 24,
@@ -41,8 +43,12 @@ KINDS: dict[str, tuple[int, dict[str, Any]]] = {
     "fsdp on 2 ranks, bucket": (2, {"parallel__strategy": "fsdp", "checkpoint__uri": "s3://{bucket}/{name}"}),
 }
 
-SECONDS_TO_END = 4.0
-"""For ranks that others have left; the launcher gives them 10."""
+PHASES = Path(__file__).parents[1] / "runs" / "phases.py"
+LANDING = {"PHASE_LAND": "6"}
+"""Every second save is a checkpoint before the next is due: these runs would be over before the first had landed."""
+
+SECONDS_TO_END = 60.0
+"""For ranks that others have left. As the launcher does, they are killed then; it gives them less, and says so."""
 
 
 @dataclass(frozen=True)
@@ -83,24 +89,32 @@ def strike(gang, kill: Kill) -> bool:
 
 def ended(gang, expected: set[int]) -> list[int]:
     """Exit codes. Ranks that others have left end by themselves, or as the launcher ends them."""
-    codes: dict[int, int] = {}
+    codes = gang.codes
+    killed: set[int] = set()
     first_end = None
     while len(codes) < len(gang.pids):
-        for rank, pid in enumerate(gang.pids):
-            if rank not in codes and (code := gang.ask({"wait": pid, "seconds": 0.05})) is not None:
-                codes[rank] = code
+        for rank in range(len(gang.pids)):
+            if rank not in codes and gang.wait_for_rank(rank, seconds=0.05) is not None:
                 first_end = first_end or time.monotonic()
         if first_end is not None and time.monotonic() > first_end + SECONDS_TO_END:
             for rank, pid in enumerate(gang.pids):
                 if rank not in codes:
                     os.kill(pid, signal.SIGKILL)
-    assert set(codes.values()) <= expected, f"{codes}\n{gang.log.read_text()[-4000:]}"
+                    killed.add(rank)
+    assert {code for rank, code in codes.items() if rank not in killed} <= expected, (
+        f"{codes}\n{gang.log.read_text()[-4000:]}"
+    )
     return [codes[rank] for rank in range(len(gang.pids))]
+
+
+def paced(run):
+    run.program, run.environment = str(PHASES), LANDING
+    return run
 
 
 def undisturbed(new_run: Callable, ranks: int, settings: dict) -> tuple[Any, float]:
     """The run left alone, and how long it took."""
-    run = new_run(**settings)
+    run = paced(new_run(**settings))
     started = time.monotonic()
     run.go(ranks)
     return run, time.monotonic() - started
@@ -146,7 +160,7 @@ def test_every_resume_is_exact(
     done = runs = 0
     while done < kills:
         runs += 1
-        run = new_run(**settings(f"run{runs}"))
+        run = paced(new_run(**settings(f"run{runs}")))
         finished = False
         while not finished:
             gang = run.start(ranks)

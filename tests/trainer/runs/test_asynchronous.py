@@ -6,10 +6,12 @@ import json
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
+PHASES = str(Path(__file__).parent / "phases.py")
 BACKGROUND = {"checkpoint__asynchronous": True, "checkpoint__interval_steps": 3, "training__steps": 30}
 
 
@@ -35,11 +37,13 @@ def test_killed_at_random_moments_equals_one_that_waits_for_each_save(
     settings = {"parallel__strategy": strategy, "training__precision": precision, "optimizer__ema_decay": 0.9}
     uninterrupted = new_run(**settings, training__steps=30, checkpoint__interval_steps=30).go(ranks)
     killed = new_run(**settings, **BACKGROUND)
+    killed.program, killed.environment = PHASES, {"PHASE_LAND": "6"}  # every second one lands before the next is due
     choose = random.Random(f"{strategy} {ranks} {precision}")
-    for number in range(1, 4):
+    for _ in range(3):
+        saved = len(killed.events("checkpoint"))
         gang = killed.start(ranks)
         # Any moment after a checkpoint has become durable: while the next is taken, written, or sealed.
-        killed.wait_for(lambda n=number: len(killed.events("checkpoint")) >= n or 30 in killed.steps)
+        killed.wait_for(lambda before=saved: len(killed.events("checkpoint")) > before or killed.finished)
         time.sleep(choose.uniform(0, 0.05))
         gang.kill()
     killed.go(ranks)
@@ -62,11 +66,8 @@ def test_two_ranks_then_one_then_four_read_each_sample_once_and_learn_the_same(n
     alone.go()
     moved = new_run(**settings, checkpoint__asynchronous=True, checkpoint__interval_steps=3)
     moved.flags = ["--dump-batches", str(tmp_path / "moved.jsonl")]
-    for ranks, strategy in ((2, "fsdp"), (1, "ddp")):
-        saved = len(moved.events("checkpoint"))
-        gang = moved.start(ranks, parallel__strategy=strategy)
-        moved.wait_for(lambda before=saved: len(moved.events("checkpoint")) > before or 29 in moved.steps)
-        gang.kill()
+    for ranks, strategy, step in ((2, "fsdp", 8), (1, "ddp", 20)):
+        moved.halted(ranks, at=step, land=6, parallel__strategy=strategy).kill()
     moved.go(4, parallel__strategy="fsdp")
 
     assert len(moved.events("resumed")) == 2
