@@ -28,15 +28,12 @@ def keeping_open(handler: Any) -> type[WSGIRequestHandler]:
 
         def run_wsgi(self) -> None:
             """Answer one request."""
-            if self.headers.get("Expect", "").strip().lower() == "100-continue":
-                self.send_response_only(HTTPStatus.CONTINUE)
-                self.end_headers()
-                self.wfile.flush()
             environ = self.make_environ()
-            if environ.get("wsgi.input_terminated"):  # it came in chunks
-                body = environ["wsgi.input"].read()
-            else:
-                body = self.rfile.read(int(environ.get("CONTENT_LENGTH") or 0))
+            body = self._body(environ)
+            if body is None:
+                self.close_connection = True  # where the next request begins nobody knows
+                self._send("400 Bad Request", [("Connection", "close")], b"the body is not as long as it is said to be")
+                return
             environ["wsgi.input"] = io.BytesIO(body)
             try:
                 answer, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
@@ -44,6 +41,25 @@ def keeping_open(handler: Any) -> type[WSGIRequestHandler]:
                 traceback.print_exc()
                 answer, status, headers = run_wsgi_app(InternalServerError(), environ, buffered=True)
             self._send(status, list(headers), b"".join(answer))
+
+        def handle_expect_100(self) -> bool:
+            """The caller waits for this before it sends the body."""
+            super().handle_expect_100()
+            self.wfile.flush()
+            return True
+
+        def _body(self, environ: dict[str, Any]) -> bytes | None:
+            """None where it is not whole, so that half an object is never kept as a whole one."""
+            if environ.get("wsgi.input_terminated"):  # it came in chunks
+                try:
+                    return environ["wsgi.input"].read()
+                except (OSError, ValueError):
+                    return None
+            said = environ.get("CONTENT_LENGTH") or "0"
+            if not (said.isascii() and said.isdigit()):
+                return None
+            body = self.rfile.read(int(said))
+            return body if len(body) == int(said) else None
 
         def _send(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
             code, _, reason = status.partition(" ")
