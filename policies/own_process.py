@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -138,8 +139,11 @@ class _Running:
         except _EndedError:
             self._finish()
             raise
-        except (OSError, ValueError, RecursionError):
+        except OSError:
             raise _EndedError(self._finish()) from None
+        except (ValueError, RecursionError):
+            self._finish()
+            raise _EndedError("its process answers what cannot be read") from None
         except BaseException:
             self._finish()  # what it answers later would be taken for the next
             raise
@@ -171,6 +175,9 @@ class _Running:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """With all that its rules have started, which is in its session."""
+    if process.returncode is not None:
+        return
     for pipe in (process.stdin, process.stdout):
         try:
             if pipe is not None:
@@ -182,6 +189,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    with suppress(ProcessLookupError, PermissionError):  # nothing of it is left, as a rule
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _pass_on(written: IO[bytes]) -> None:

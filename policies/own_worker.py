@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
@@ -90,7 +91,10 @@ class _Worker:
             said = f"it raises {type(ended).__name__}, which ends no judgement"
             return {"findings": found, "failed": ["RuntimeError", said]}
         except BaseException as failed:  # noqa: BLE001
-            return {"findings": found[:MOST_FINDINGS], "failed": [type(failed).__name__, str(failed)[:LONGEST_MESSAGE]]}
+            return {
+                "findings": found[:MOST_FINDINGS],
+                "failed": [type(failed).__name__, _writable(str(failed)[:LONGEST_MESSAGE])],
+            }
         return {"findings": found}
 
 
@@ -117,7 +121,7 @@ def _said(failed: BaseException, file: Path) -> str:
     if isinstance(failed, SyntaxError) and failed.lineno:
         lines = [failed.lineno]
     where = f" (line {lines[-1]})" if lines else ""
-    return f"{type(failed).__name__}: {' '.join(str(failed).split())[:LONGEST_MESSAGE]}{where}"
+    return _writable(f"{type(failed).__name__}: {' '.join(str(failed).split())[:LONGEST_MESSAGE]}{where}")
 
 
 def _described(rule: Rule) -> dict[str, Any]:
@@ -166,11 +170,16 @@ def _sound(finding: Any) -> Finding:
         raise TypeError(f"a finding's message is a text, not a {type(finding.message).__name__}")
     if len(finding.message) > LONGEST_MESSAGE:
         raise ValueError(f"a finding's message has more than {LONGEST_MESSAGE} characters")
-    return finding
+    return replace(finding, message=_writable(finding.message))
+
+
+def _writable(text: str) -> str:
+    """Half a character, as JSON may hold it, could be neither sent nor printed."""
+    return text.encode(errors="replace").decode()
 
 
 def _serve(requests: Iterable[bytes], answers: int) -> None:
-    worker = _Worker()
+    worker, mine = _Worker(), os.getpid()
     for told in requests:
         request = own_wire.read(told)
         # Whoever started this ends it in time. Should that be gone by then, nothing else would.
@@ -180,6 +189,8 @@ def _serve(requests: Iterable[bytes], answers: int) -> None:
         except (MemoryError, RecursionError, ValueError, TypeError) as failed:
             answer = own_wire.line({"failed": [type(failed).__name__, "what it found cannot be told"]})
         signal.alarm(0)
+        if os.getpid() != mine:
+            os._exit(0)  # a rule has forked: one answer is enough
         while answer:
             answer = answer[os.write(answers, answer) :]
 
@@ -205,6 +216,8 @@ def main() -> None:
     _bound()
     with os.fdopen(requests, "rb") as lines:
         _serve(lines, answers)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # nobody asks any more: whatever a rule has started ends too, threads and all
 
 
 if __name__ == "__main__":

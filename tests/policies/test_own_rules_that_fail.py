@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from own_rules import CASES, SOUND, write
+from waiting import wait_until
 
 from trainyard.policies.cases import stack
 from trainyard.policies.in_force import BrokenPackError, InForce, in_force
@@ -95,6 +96,63 @@ def test_a_rule_that_never_ends_is_ended(tmp_path: Path, does: str, capfd: pytes
     written = capfd.readouterr()
     assert written.out == ""
     assert len(written.err) < 1 << 20
+
+
+@pytest.mark.parametrize(
+    "does",
+    ["__import__('os').fork()", "__import__('os').fork() or __import__('time').sleep(600)"],
+    ids=["both go on", "one waits"],
+)
+def test_a_rule_that_forks_is_answered_once(tmp_path: Path, does: str) -> None:
+    found = _told(in_force(_pack(tmp_path, does)))
+
+    for said in found.values():
+        assert [one.urn.rpartition("::")[2] for one in said] == ["q", "r"]
+        assert all("name: it does not begin with team-" in one.message for one in said)
+
+
+@pytest.mark.parametrize("by", ["the pack", "a kill of the pack"])
+def test_what_a_rule_has_started_ends_with_its_process(tmp_path: Path, by: str) -> None:
+    note = tmp_path / "started"
+    starts = f"__import__('subprocess').Popen(['sh', '-c', 'echo $$ >> {note}; exec sleep 600'])"
+    threads = "__import__('threading').Thread(target=__import__('time').sleep, args=(600,)).start()"
+    pack = _pack(
+        tmp_path, f"{starts}; {threads}; open({str(note)!r}, 'a').write(f'{{__import__(\"os\").getpid()}}\\n')"
+    )
+    program = f"""
+import os, signal, time
+from pathlib import Path
+from trainyard.policies.in_force import in_force
+from trainyard.policies.cases import stack
+from trainyard.policies.graph import Graph
+from trainyard.policies.rule import evaluate
+queues = stack([{{"type": "aws:sqs/queue:Queue", "name": "q", "props": {{"name": "jobs"}}}}], "dev")
+list(evaluate([one.rule for one in in_force(Path({str(pack)!r})).own], Graph(queues)))
+while len(Path({str(note)!r}).read_text().split()) < 2:
+    time.sleep(0.01)
+if {by == "a kill of the pack"}:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False, timeout=180)
+
+    numbers = [int(one) for one in note.read_text().split()]
+    assert len(numbers) == 2
+    wait_until(lambda: not any(_is_alive(number) for number in numbers))
+
+
+def _is_alive(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+def test_half_a_character_in_what_a_rule_says_is_no_mishap(tmp_path: Path) -> None:
+    found = _told(in_force(_pack(tmp_path, "yield violation(chr(0xd800)); raise ValueError(chr(0xd800))")))
+
+    said = [one.message.encode().decode() for one in found["team-queue-named"]]
+    assert ["ValueError: ?" in one for one in said] == [False, True, False, True]
+    assert len(found["team-queue-known"]) == 2
 
 
 @pytest.mark.parametrize(
