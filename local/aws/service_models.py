@@ -24,6 +24,7 @@ from botocore import loaders
 
 from trainyard.local.paths import NoCacheError, cache_directory
 
+_DIGEST_BYTES = 16
 _Open = Callable[[str, str], Any]
 
 
@@ -40,12 +41,14 @@ class KeptLoader(loaders.JSONFileLoader):
         kept = self._place(full_path) if full_path.startswith(loaders.Loader.BUILTIN_DATA_PATH) else None
         if kept is None:
             return super()._load_file(full_path, open_method)
-        try:
-            return marshal.loads(kept.read_bytes())  # noqa: S302  # written below, in the user's own cache
-        except (OSError, ValueError, EOFError, TypeError):
-            pass
+        with suppress(OSError):
+            written = kept.read_bytes()
+            content = memoryview(written)[_DIGEST_BYTES:]
+            if _digest(content) == written[:_DIGEST_BYTES]:
+                return marshal.loads(content)  # noqa: S302  # written below, in the user's own cache
         model = _without_prose(super()._load_file(full_path, open_method))
-        _write(kept, marshal.dumps(model))
+        content = marshal.dumps(model)
+        _write(kept, _digest(content) + content)
         return model
 
     def _place(self, full_path: str) -> Path | None:
@@ -73,6 +76,11 @@ def _cache_key() -> str:
     return f"botocore-{botocore.__version__}-{mine}-{marshal.version}"
 
 
+def _digest(content: bytes | memoryview) -> bytes:
+    """A file that a full disk or a crash has damaged may still read as a model, and not as the right one."""
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+
+
 def _without_prose(model: Any) -> Any:
     """The model in plain dicts, its documentation empty: nothing here shows it, and botocore asks that it be there."""
     if isinstance(model, dict):
@@ -90,8 +98,12 @@ def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
+    except OSError:
+        return
+    try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         Path(temporary).replace(path)
     except OSError:
-        return
+        with suppress(OSError):
+            Path(temporary).unlink()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import marshal
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +59,30 @@ def test_a_damaged_or_unwritable_cache_is_no_error(botocores: Path, tmp_path: Pa
     assert loader.load_file(str(botocores)) == whole
     (tmp_path / "file").touch()
     assert service_models.KeptLoader(tmp_path / "file" / "cache").load_file(str(botocores)) == whole
+
+
+def test_a_cache_that_reads_as_another_model_is_not_taken_for_this_one(botocores: Path, tmp_path: Path) -> None:
+    _write(botocores, "")
+    loader = service_models.KeptLoader(tmp_path / "cache")
+    whole = loader.load_file(str(botocores))
+    (kept,) = (tmp_path / "cache").iterdir()
+    written = kept.read_bytes()
+    for damage in (written.replace(b"B", b"C"), marshal.dumps(None), marshal.dumps({}), b"[\xff\xff\xff\x7f"):
+        kept.write_bytes(damage)
+        assert loader.load_file(str(botocores)) == whole
+        assert kept.read_bytes() == written
+
+
+def test_a_full_disk_keeps_no_pieces(botocores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(botocores, "")
+
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", full)
+    loader = service_models.KeptLoader(tmp_path / "cache")
+    assert loader.load_file(str(botocores)) == loader.load_file(str(botocores))
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_what_is_not_botocores_own_is_left_as_it_is(botocores: Path, tmp_path: Path) -> None:
