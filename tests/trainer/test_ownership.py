@@ -92,6 +92,40 @@ def test_one_that_is_about_to_end_is_waited_for(tmp_path: Path, own: Owner, monk
     release(tmp_path)
 
 
+def test_a_lock_of_a_lost_machine_is_waited_for_longer(
+    tmp_path: Path, own: Owner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ownership, "_ENDING_SECONDS", 0.0)
+    with other_process(tmp_path) as other:
+        there = holder(tmp_path)
+        assert isinstance(there, Owner)
+        assert not there.is_elsewhere
+        (tmp_path / LOCK).write_bytes(there.model_copy(update={"machine": "another kernel"}).to_json())
+        monkeypatch.setattr(ownership, "_LOST_SECONDS", 0.1)
+        with pytest.raises(HeldError, match=f"another run is using it: process {other.pid} on "):
+            hold(tmp_path, own)
+        monkeypatch.setattr(ownership, "_LOST_SECONDS", 180.0)
+        waits = []
+
+        def given_up_in_the_end(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                other.kill()
+                other.wait()
+
+        monkeypatch.setattr(ownership.time, "sleep", given_up_in_the_end)
+        hold(tmp_path, own)
+        assert len(waits) == 3
+        assert f"waiting up to 180 s for process {other.pid} on " in caplog.text
+    release(tmp_path)
+
+
+def test_what_an_earlier_release_wrote_is_read(own: Owner) -> None:
+    earlier = Owner.from_json(own.model_dump_json(exclude={"machine"}).encode())
+    assert earlier is not None
+    assert not earlier.is_elsewhere
+
+
 def test_a_child_does_not_go_on_holding_what_its_killed_parent_held(tmp_path: Path) -> None:
     with other_process(tmp_path, HOLD.replace("print", FORK)) as other:
         child = int((tmp_path / "child").read_text())

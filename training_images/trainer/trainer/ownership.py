@@ -43,6 +43,9 @@ TAKEN_OVER = "was taken over by another run"
 
 _ENDING_SECONDS = 5.0
 """How long a process that was killed may take to let go: it has its memory to give back first."""
+_LOST_SECONDS = 240.0
+"""How long the servers of a shared file system may take to give up a machine that is lost, and let go of its locks.
+Whoever takes the place of a lost node meets them, and must not end for it as for a wrong setting."""
 _POLL_SECONDS = 0.05
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _LARGEST_BYTES = 4096
@@ -66,11 +69,20 @@ class Owner(BaseModel):
     host: str
     process: int
     since: str
+    machine: str = ""
+    """That it runs on, as its kernel names itself since its start; containers of one machine have the same."""
 
     @classmethod
     def here(cls, run: Path) -> Owner:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(token=secrets.token_hex(16), run=str(run), host=socket.gethostname(), process=os.getpid(), since=now)
+        return cls(
+            token=secrets.token_hex(16),
+            run=str(run),
+            host=socket.gethostname(),
+            process=os.getpid(),
+            since=now,
+            machine=_machine(),
+        )
 
     def to_json(self) -> bytes:
         return (self.model_dump_json(indent=1) + "\n").encode()
@@ -82,6 +94,11 @@ class Owner(BaseModel):
             return cls.model_validate_json(data)
         except ValidationError:
             return None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """On another machine, as far as it has said on which."""
+        return self.machine not in ("", _machine())
 
     @property
     def is_gone(self) -> bool:
@@ -211,7 +228,7 @@ def confirm(storage: Storage, token: str) -> None:
 
 def _locked(handle: int, owner: Owner) -> bool:
     """True as well where the file system knows no locks: then the fencing token has to do."""
-    deadline = time.monotonic() + _ENDING_SECONDS
+    begun, told = time.monotonic(), False
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -219,8 +236,12 @@ def _locked(handle: int, owner: Owner) -> bool:
             there = _read(handle)
             if there is not None and there.token == owner.token:
                 return True  # another rank of this gang, on a node's disk that is the same one
-            if time.monotonic() > deadline:
+            elsewhere = there is not None and there.is_elsewhere
+            if time.monotonic() - begun > (_LOST_SECONDS if elsewhere else _ENDING_SECONDS):
                 return False
+            if elsewhere and not told:
+                log.warning("waiting up to %g s for %s: it may be lost, and its lock with it", _LOST_SECONDS, there)
+                told = True
             time.sleep(_POLL_SECONDS)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
@@ -228,6 +249,13 @@ def _locked(handle: int, owner: Owner) -> bool:
             return True
         else:
             return True
+
+
+def _machine() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""  # not on this system
 
 
 def _read(handle: int) -> Owner | None:
