@@ -183,10 +183,18 @@ def side(label: str, export: Mapping[str, Any], project: Path | None = None) -> 
 
 def _called_as_after(before: Side, told: Iterable[Event], source: Source | None = None) -> Side:
     """The earlier side with each resource called as the later one calls it, so that a name alone is no difference."""
-    renamed = {json.dumps(old): json.dumps(new) for old, new in renamed_in(told).items()}
+    renamed = renamed_in(told)
     if not renamed:
         return before
-    text = _URN.sub(lambda urn: renamed.get(urn[0], urn[0]), json.dumps(before.export))
+
+    def called_now(found: re.Match[str]) -> str:
+        urn = json.loads(found[0])
+        provider, _, of_it = urn.rpartition("::")  # a provider is referred to by its URN and, after `::`, its id
+        if urn not in renamed and provider in renamed:
+            return json.dumps(f"{renamed[provider]}::{of_it}")
+        return json.dumps(renamed.get(urn, urn))
+
+    text = _URN.sub(called_now, json.dumps(before.export))
     return side(before.label, json.loads(text), source.project if source else None)
 
 
