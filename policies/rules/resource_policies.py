@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from trainyard.policies.accounts import account_of
 from trainyard.policies.aws import BUCKETS
 from trainyard.policies.graph import Resource
 from trainyard.policies.iam import documents
@@ -35,7 +36,7 @@ _MENDS = "s3:PutBucketPolicy"
 )
 def queue_actions(holder: Resource) -> Iterator[Finding]:
     for statement in documents.statements(holder["policy"]):
-        if statement.effect != "Allow":
+        if statement.effect != "Allow" or _for_its_owner_alone(statement):
             continue
         if any(action.lower() in _EVERYTHING for action in statement.actions):
             yield violation(f"{statement.label} allows every action on the queue", holder["policy"])
@@ -43,6 +44,15 @@ def queue_actions(holder: Resource) -> Iterator[Finding]:
             yield violation(
                 f"{statement.label} allows every action but {shown(', '.join(statement.not_actions))}", holder["policy"]
             )
+
+
+def _for_its_owner_alone(statement: Statement) -> bool:
+    """As SQS writes it into a queue of which nobody has said anything: it is left to the policies of the account."""
+    owners = {account_of(arn) for arn in statement.resources}
+    whole_accounts = {
+        account_of(one) if one.isdigit() or one.endswith(":root") else None for one in statement.principals
+    }
+    return len(owners) == 1 and None not in owners and whole_accounts == owners
 
 
 @resource_rule(
