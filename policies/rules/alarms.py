@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.parts import is_providers_choice
-from trainyard.policies.rule import Finding, Severity, resource_rule, stack_rule, unverified, violation
+from trainyard.policies.rule import Finding, Severity, stack_rule, unverified, violation
 
 _RULES = frozenset({"aws:cloudwatch/eventRule:EventRule"})
 _TARGETS = frozenset({"aws:cloudwatch/eventTarget:EventTarget"})
 _TOPICS = frozenset({"aws:sns/topic:Topic"})
 _SUBSCRIPTIONS = frozenset({"aws:sns/topicSubscription:TopicSubscription"})
 
-_ALARMS = frozenset({"aws:cloudwatch/compositeAlarm:CompositeAlarm", "aws:cloudwatch/metricAlarm:MetricAlarm"})
+_COMPOSED = frozenset({"aws:cloudwatch/compositeAlarm:CompositeAlarm"})
+_ALARMS = _COMPOSED | {"aws:cloudwatch/metricAlarm:MetricAlarm"}
+
+_IN_A_RULE = re.compile(r"""\(\s*["']?([^"'()]+?)["']?\s*\)""")
 
 _HEARD = {"NIST 800-53": ("SI-4", "AU-5", "IR-6"), "ISO 27001": ("A.8.16", "A.6.8")}
 
@@ -85,7 +89,7 @@ def subscription_tls(subscription: Resource, _: Graph) -> Iterator[Finding]:
         yield violation("messages go out over plain HTTP", endpoint)
 
 
-@resource_rule(
+@stack_rule(
     "alarm-acts",
     title="An alarm of CloudWatch does something, and is on",
     severity=Severity.MEDIUM,
@@ -96,9 +100,30 @@ def subscription_tls(subscription: Resource, _: Graph) -> Iterator[Finding]:
 aws.cloudwatch.MetricAlarm(name, alarm_actions=[topic.arn], ...)           # and no actions_enabled=False
 """,
 )
-def alarm_acts(alarm: Resource) -> Iterator[Finding]:
+def alarm_acts(alarm: Resource, graph: Graph) -> Iterator[Finding]:
     switch, actions = alarm["actionsEnabled"], alarm["alarmActions"]
-    if switch.flag() is False:
+    if switch.flag() is not False and actions.items():
+        return
+    parts = [_is_part(alarm, one, graph) for one in graph.of(_COMPOSED)]
+    if True in parts:
+        return  # the other one acts, or is told here
+    if None in parts:
+        yield unverified(
+            "it does nothing by itself; whether an alarm that is made of others looks at it is not known yet"
+        )
+    elif switch.flag() is False:
         yield violation("the alarm's actions are off", switch)
-    elif not actions.items():
+    else:
         yield violation("the alarm has no action", actions)
+
+
+def _is_part(alarm: Resource, composed: Resource, graph: Graph) -> bool | None:
+    """Whether a composite alarm looks at this one: its rule says `ALARM("name or ARN")`."""
+    if any(one.urn == alarm.urn for one in graph.origins(composed, "alarmRule")):
+        return True
+    said = composed.props.get("alarmRule")
+    if isinstance(said, str):
+        named = _IN_A_RULE.findall(said)
+        found = any(alarm.props.get(key) in named for key in ("name", "arn"))
+        return found or (False if alarm["name"].known else None)
+    return graph.refers(composed, "alarmRule", alarm)
