@@ -19,7 +19,7 @@ from typing import IO, Any
 from trainyard.policies import own_wire
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.own_worker import Key
-from trainyard.policies.rule import Finding
+from trainyard.policies.rule import Finding, OwnRuleError
 
 SECONDS = 10.0
 """That one rule may take for one resource, or a module to be imported, unless own_rules.yaml says otherwise."""
@@ -28,10 +28,6 @@ _SECONDS_TO_READ = 120.0
 _LONGEST_ANSWER = 64 << 20
 _MOST_SHOWN = 64 << 10
 """Bytes of what the rules write that are passed on."""
-
-
-class OwnRuleError(Exception):
-    """A team's rule failed, or ended the process that it runs in; the message says how."""
 
 
 class _EndedError(Exception):

@@ -20,9 +20,9 @@ from trainyard.policies.cases import cases_named
 from trainyard.policies.exemptions import REGISTER_RULE
 from trainyard.policies.graph import Graph, Resource
 from trainyard.policies.levels import LEVELS_RULE
-from trainyard.policies.own_process import SECONDS, OwnProcess, OwnRuleError
+from trainyard.policies.own_process import SECONDS, OwnProcess
 from trainyard.policies.own_worker import Key
-from trainyard.policies.rule import Finding, Rule, Scope, Severity, Verdict
+from trainyard.policies.rule import Finding, OwnRuleError, Rule, Scope, Severity, Verdict
 
 FILE = "own_rules.yaml"
 PACK_RULE = "pack-in-order"

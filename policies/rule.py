@@ -177,6 +177,11 @@ class Result:
         return Verdict.UNVERIFIED if verdicts else Verdict.PASSED
 
 
+class OwnRuleError(Exception):
+    """A team's rule failed, or ended the process that it runs in; the message says how,
+    with the kind of the error if there was one."""
+
+
 def judge(rule: Rule, resource: Resource, graph: Graph) -> Result:
     """Runs one rule on one resource. Never raises: what the rule could not read, or its own mistake, is a finding."""
     findings: list[Finding] = []
@@ -185,7 +190,8 @@ def judge(rule: Rule, resource: Resource, graph: Graph) -> Result:
     except UnverifiedError as unread:
         findings.append(_finding(Verdict.UNVERIFIED, unread.reason, unread.value, unread))
     except Exception as crash:  # noqa: BLE001 (one rule's mistake must not end the others)
-        message = f"the rule itself failed ({type(crash).__name__}: {shown(crash)}); please report this"
+        how = str(crash) if isinstance(crash, OwnRuleError) else f"{type(crash).__name__}: {shown(crash)}"
+        message = f"the rule itself failed ({how}); please report this"
         findings.append(_finding(Verdict.UNVERIFIED, message, None, crash))
     found = (replace(_with_hint(finding, graph), level=rule.level) for finding in findings)
     return Result(rule, resource, tuple(found))
