@@ -5,6 +5,7 @@ Example: `Services((Service("aws", command, "http://127.0.0.1:5000"),), logs).st
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import ssl
@@ -183,5 +184,5 @@ def _answers(service: Service) -> bool:
     except urllib.error.HTTPError as refused:
         refused.close()
         return False
-    except OSError:
+    except (OSError, http.client.HTTPException):  # nobody yet, or another program that took the port and is no server
         return False

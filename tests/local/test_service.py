@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
+from contextlib import suppress
 
 import pytest
 
@@ -33,6 +35,23 @@ def test_a_port_that_another_program_took_is_told_from_other_failures(tmp_path):
         services = Services((_service(LISTEN, other.getsockname()[1]),), tmp_path)
         with pytest.raises(PortTakenError):
             services.start()
+
+
+def test_a_program_that_took_the_port_and_speaks_no_http_is_told_as_one_that_took_it(tmp_path):
+    def greet(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(b"220 mail\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        threading.Thread(target=greet, args=(other,), daemon=True).start()
+        services = Services((_service(f"import time\ntime.sleep(1){LISTEN}", other.getsockname()[1]),), tmp_path)
+        with pytest.raises(PortTakenError):
+            services.start()
+        other.shutdown(socket.SHUT_RDWR)
 
 
 def test_after_a_port_was_taken_others_are_tried(tmp_path, monkeypatch):
