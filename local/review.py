@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -260,10 +261,7 @@ def classified(
     does one that was exempt and is so no longer: it stops from now on. `before_is` and `after_is` write a message as it
     would be in the other side's account.
     """
-    before, after = (
-        {_key(result, finding, said): (result, finding) for result in results for finding in result.findings}
-        for results, said in ((base, before_is), (head, after_is))
-    )
+    before, after = _keyed(base, before_is), _keyed(head, after_is)
     new = {
         key: found
         for key, found in after.items()
@@ -274,6 +272,18 @@ def classified(
         [found for key, found in before.items() if key not in after],
         [found for key, found in after.items() if key not in new],
     )
+
+
+def _keyed(results: Sequence[Result], said: Said) -> dict[tuple[str | int, ...], Found]:
+    """By what they say in names that both sides have. Where two say the same only then, each stays one of its own."""
+    found = {_key(result, finding, str): (result, finding) for result in results for finding in result.findings}
+    numbers: Counter[tuple[str, ...]] = Counter()
+    keyed: dict[tuple[str | int, ...], Found] = {}
+    for result, finding in found.values():
+        key = _key(result, finding, said)
+        keyed[*key, numbers[key]] = (result, finding)
+        numbers[key] += 1
+    return keyed
 
 
 def _key(result: Result, finding: Finding, said: Said) -> tuple[str, ...]:

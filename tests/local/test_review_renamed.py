@@ -5,9 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from trainyard.local import review
+from trainyard.policies.graph import Resource
+from trainyard.policies.rule import Result, violation
+from trainyard.policies.rules import resource_policies
 from trainyard.policies.state import graph_of
 
 STACK = {"urn": "urn:pulumi:dev::p::pulumi:pulumi:Stack::p-dev", "type": "pulumi:pulumi:Stack"}
+
+
+HOLDER = Resource(
+    "urn:pulumi:dev::p::aws:s3/bucketPolicy:BucketPolicy::one", "aws:s3/bucketPolicy:BucketPolicy", "one", {}
+)
 
 
 def _export(provider: str) -> dict[str, Any]:
@@ -33,3 +41,16 @@ def test_a_resource_keeps_its_provider_when_that_is_called_otherwise() -> None:
     (logs,) = (one for one in graph_of(called.export).resources if one.name == "logs")
     assert logs.provider is not None
     assert logs.provider.name == "new"
+
+
+def test_two_findings_that_read_alike_in_the_programs_names_stay_two() -> None:
+    def found(*names: str) -> list[Result]:
+        return [Result(resource_policies.no_lockout, HOLDER, tuple(violation(f"it lets {name} in") for name in names))]
+
+    earlier, later = found("data-1111111"), found("data-2222222", "data-3333333", "data-3333333")
+
+    new, fixed, standing = review.classified(earlier, later, lambda _: "it lets data in", lambda _: "it lets data in")
+    assert [finding.message for _, finding in new] == ["it lets data-3333333 in"]
+    assert [finding.message for _, finding in standing] == ["it lets data-2222222 in"]
+    assert fixed == []
+    assert [len(part) for part in review.classified(later, earlier)] == [1, 2, 0]
