@@ -36,3 +36,12 @@ def test_checkpoints_may_lie_in_the_run_s_own_folder_however_it_is_called(new_ru
     assert (run.directory / "step-00000004/manifest.json").exists()
     run.go(checkpoint__uri=link)
     assert run.outcome["resumed_from_step"] == 4
+
+
+def test_a_folder_whose_lock_can_not_be_written_is_told_as_that_of_the_run(new_run: Callable) -> None:
+    run = new_run(training__steps=4)
+    (run.directory / ownership.LOCK).mkdir(parents=True)
+    assert run.start().wait() == [2]
+    told = run.log.read_text()
+    assert f"run.directory {run.directory}: can't be written: Is a directory ({run.directory / ownership.LOCK})" in told
+    assert "checkpoints" not in told.rpartition("run.directory")[2]

@@ -77,8 +77,8 @@ class RunDirectory:
                 f"run.directory {self.path}: another run is using it: {holder}. Each would spoil the other's record: "
                 "wait for its end or end it, or give this one a run.directory of its own"
             ) from None
-        except StorageError as error:
-            raise UserError(f"run.directory {self.path}: can't be written: {error}") from None
+        except StorageError as error:  # it speaks of checkpoints
+            raise error.__cause__ or error from None
 
     def run_id(self) -> str:
         """That of the run whose record is here, if it had these settings; else a new one."""
