@@ -305,7 +305,7 @@ class _Supervisor:
         """False where the directory was removed or taken over: nobody could find these services to stop them."""
         try:
             return json.loads(self.record.read_text(encoding="utf-8"))["supervisor"]["pid"] == os.getpid()
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, KeyError):
             return False
 
     def _stop(self, *_: object) -> None:

@@ -93,4 +93,5 @@ def test_a_service_that_does_not_end_by_itself_is_ended(tmp_path):
 def test_a_record_that_is_none_means_that_nothing_runs(tmp_path, content):
     (tmp_path / "services.json").write_text(content)
     assert supervisor.running(tmp_path) is None
+    assert not supervisor._Supervisor(tmp_path, 0, kubernetes=False)._record_is_mine()
     assert not supervisor.stop(tmp_path)
