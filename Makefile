@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PYTHON
 BIN := .venv/bin
 # Tests wait for processes a third of their time: half as many workers again as there are processors, up to six.
-WORKERS ?= $(shell n=$$(( ($$(nproc) * 3 + 1) / 2 )); echo $$(( n > 6 ? 6 : n )))
+WORKERS ?= $(shell n=$$(( ($$(env -u OMP_NUM_THREADS nproc) * 3 + 1) / 2 )); echo $$(( n > 6 ? 6 : n )))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup tools demo test soak verify-aws lint format bench bench-gpu lock clean
