@@ -36,6 +36,8 @@ def test_the_plan_is_of_the_ranks_asked_for_and_leaves_an_earlier_outcome_alone(
     assert "12 samples = 4 ranks x 1 at once x 3 accumulated" in capfd.readouterr().out
     assert launch.main(["--nproc-per-node", "3", "--", *arguments, *plan]) == 0
     assert "12 samples = 3 ranks x 1 at once x 4 accumulated" in capfd.readouterr().out
+    assert launch.main(["--nnodes", "2", "--nproc-per-node", "2", "--", *arguments, *plan]) == 0, "they never meet"
+    assert "12 samples = 4 ranks x 1 at once x 3 accumulated" in capfd.readouterr().out
     assert launch.main(["--nproc-per-node", "5", "--", *arguments, *plan]) == 2
     assert "5 rank(s) x 1 samples" in capfd.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == ["run", "outcome.json"]

@@ -81,7 +81,7 @@ def read(argv: Sequence[str]) -> Launch:
         raise UserError(
             f"--node-rank {asked.node_rank}: with --nnodes {asked.nnodes} it may be 0 to {asked.nnodes - 1}"
         )
-    if asked.nnodes > 1 and asked.master_addr is None:
+    if asked.nnodes > 1 and asked.master_addr is None and not trainer.dry_run:
         raise UserError("--nnodes is more than 1: --master-addr must name the first node, the same on all")
     processes = _processes(asked.nproc_per_node)
     if not trainer.dry_run:
@@ -99,7 +99,7 @@ def read(argv: Sequence[str]) -> Launch:
         processes,
         asked.nnodes,
         asked.node_rank,
-        address="127.0.0.1" if alone else asked.master_addr,
+        address="127.0.0.1" if alone else asked.master_addr or "",
         port=0 if alone else asked.master_port,
         seconds_to_go=seconds_to_go,
         arguments=arguments,
