@@ -60,7 +60,8 @@ class Change:
 
 
 def changes_in(events: Iterable[Event]) -> tuple[Change, ...]:
-    """The changes that a preview told, in its order. Components and the stack itself are no changes of a cloud."""
+    """The changes that a preview told, those of one component together and deletions last: the engine tells them as its
+    parallel work comes to them. Components and the stack itself are no changes of a cloud."""
     found: dict[str, Change] = {}
     for event in events:
         metadata = (event.get("resourcePreEvent") or {}).get("metadata")
@@ -73,7 +74,7 @@ def changes_in(events: Iterable[Event]) -> tuple[Change, ...]:
         name = urn.rpartition("::")[2]
         kept = operation in (Operation.REPLACE, Operation.DELETE) and _is_retained(metadata)
         found[urn] = Change(urn, metadata["type"], name, operation, tuple(_properties(metadata, operation)), kept)
-    return tuple(found.values())
+    return tuple(sorted(found.values(), key=lambda one: (one.operation is Operation.DELETE, one.urn)))
 
 
 def renamed_in(events: Iterable[Event]) -> dict[str, str]:

@@ -85,8 +85,12 @@ def review(*found: Environment) -> Review:
     return Review("main (1a2b3c4)", "working tree", found)
 
 
+def test_changes_are_told_in_one_order_whatever_that_of_the_engine_is() -> None:
+    assert changes_in(reversed(EVENTS)) == changes_in(EVENTS)
+
+
 def test_changes_are_those_of_resources_with_the_properties_that_make_them() -> None:
-    created, replaced, *deleted = changes_in(EVENTS)
+    replaced, created, *deleted = changes_in(EVENTS)
 
     assert (created.name, created.operation, created.properties) == ("data", Operation.CREATE, ())
     assert (replaced.name, replaced.operation) == ("files", Operation.REPLACE)
@@ -95,7 +99,7 @@ def test_changes_are_those_of_resources_with_the_properties_that_make_them() -> 
         PropertyChange('tags["a.b"]', "1", "(known once it is made)"),
         PropertyChange("password", "[secret]", "[secret]"),
     )
-    assert [one.name for one in deleted] == ["events", "thing"]
+    assert [one.name for one in deleted] == ["thing", "events"]
 
 
 @pytest.mark.parametrize(
@@ -390,4 +394,4 @@ def test_json_is_whole() -> None:
     assert told["exit_status"] == one["exit_status"] == 1
     assert one["counts"] == {"create": 1, "replace": 1, "delete": 2}
     assert {finding["standing"] for finding in one["findings"]} == {Standing.NEW, Standing.FIXED}
-    assert one["changes"][1]["consequence"]["loses"] is True
+    assert one["changes"][0]["consequence"]["loses"] is True
